@@ -1,0 +1,147 @@
+-- What the log means. Everything here may be emptied at any moment and comes back by itself, the same.
+create schema derived;
+
+-- How far each projection has read the log. A row moves in the transaction that writes the projection's rows.
+create table derived.watermarks (
+    name       text        primary key,
+    version    integer     not null,
+    position   bigint      not null default 0,
+    rebuild_to bigint      not null default 0, -- below this position the projection is rebuilding
+    updated_at timestamptz not null default now()
+);
+
+-- Keys: topic_key is the first half of SHA-256(topic), payload_key the first half of SHA-256(message).
+
+-- One narrow row an envelope: what lists, filters and counts need without touching the log.
+create table derived.envelopes (
+    position     bigint   not null,
+    timestamp_ns bigint   not null,
+    topic_key    uuid     not null,
+    payload_key  uuid     not null,
+    size         integer  not null,
+    kind         smallint not null,
+    topic_kind   smallint not null,
+    generation   smallint not null,
+    primary key (position)
+) partition by range (position);
+create index envelopes_topic   on derived.envelopes (topic_key, position);
+create index envelopes_payload on derived.envelopes (payload_key, position);
+create index envelopes_time    on derived.envelopes (timestamp_ns, position);
+create index envelopes_kind    on derived.envelopes (kind, position);
+
+create table derived.topics (
+    key            uuid     primary key,
+    name           text     not null,
+    kind           smallint not null,
+    owner          bytea, -- the wallet that the name says
+    peer           bytea, -- the second wallet of a dm topic
+    envelope_count bigint   not null,
+    byte_count     bigint   not null,
+    first_seen_ns  bigint   not null,
+    last_seen_ns   bigint   not null,
+    first_position bigint   not null,
+    last_position  bigint   not null
+) with (fillfactor = 80);
+create index topics_name  on derived.topics (name text_pattern_ops);
+create index topics_first on derived.topics (first_seen_ns, key);
+create index topics_last  on derived.topics (last_seen_ns, key);
+create index topics_count on derived.topics (envelope_count, key);
+create index topics_kind  on derived.topics (kind, key);
+create index topics_owner on derived.topics (owner, key) where owner is not null;
+create index topics_peer  on derived.topics (peer, key) where peer is not null;
+
+-- Every wallet that a topic's name, a bundle or a header names.
+create table derived.accounts (
+    address            bytea   primary key,
+    has_contact_bundle boolean not null, -- a verified one
+    first_seen_ns      bigint  not null,
+    last_seen_ns       bigint  not null
+) with (fillfactor = 80);
+create index accounts_first on derived.accounts (first_seen_ns, address);
+create index accounts_last  on derived.accounts (last_seen_ns, address);
+
+-- One row a publication: history is kept. The current one of an account is the newest verified by (published_ns, digest).
+create table derived.contact_bundles (
+    position            bigint   primary key,
+    account             bytea    not null,
+    signer              bytea,
+    generation          smallint not null,
+    form                smallint not null, -- 0 bare, 1 v1, 2 v2
+    verification        smallint not null,
+    published_ns        bigint   not null,
+    digest              bytea    not null,
+    identity_key        bytea    not null,
+    identity_created_ns bigint   not null,
+    identity_signature  bytea,
+    pre_key             bytea,
+    pre_created_ns      bigint,
+    pre_signature       bytea
+);
+create index contact_bundles_account on derived.contact_bundles (account, published_ns, digest);
+create index contact_bundles_current on derived.contact_bundles (account, published_ns, digest) where verification = 1;
+create index contact_bundles_time    on derived.contact_bundles (published_ns, position);
+
+-- One row an invitation, however many inboxes hold a copy of it.
+create table derived.invites (
+    id                     uuid     primary key, -- payload_key
+    sender                 bytea    not null,
+    recipient              bytea    not null,
+    created_ns             bigint   not null,
+    verification           smallint not null,
+    delivered_to_sender    boolean  not null,
+    delivered_to_recipient boolean  not null,
+    first_position         bigint   not null
+);
+create index invites_sender    on derived.invites (sender, created_ns, id);
+create index invites_recipient on derived.invites (recipient, created_ns, id);
+create index invites_time      on derived.invites (created_ns, id);
+create index invites_position  on derived.invites (first_position);
+
+create table derived.conversations (
+    key              uuid     primary key, -- topic_key
+    name             text     not null,
+    generation       smallint not null,
+    a                bytea, -- both wallets of a dm topic
+    b                bytea,
+    message_count    bigint   not null,
+    first_message_ns bigint,
+    last_message_ns  bigint
+) with (fillfactor = 80);
+create index conversations_last  on derived.conversations (last_message_ns, key);
+create index conversations_count on derived.conversations (message_count, key);
+create index conversations_a     on derived.conversations (a, last_message_ns, key) where a is not null;
+create index conversations_b     on derived.conversations (b, last_message_ns, key) where b is not null;
+
+-- One row a message, however many topics hold a copy of its bytes.
+create table derived.messages (
+    id              uuid     primary key, -- payload_key
+    conversation    uuid,
+    sent_ns         bigint   not null,
+    first_position  bigint   not null,
+    sender          bytea,
+    recipient       bytea,
+    generation      smallint not null,
+    verification    smallint not null,
+    should_push     boolean,
+    has_sender_hmac boolean  not null
+);
+create index messages_conversation on derived.messages (conversation, sent_ns, id);
+create index messages_sender       on derived.messages (sender, sent_ns, id) where sender is not null;
+create index messages_recipient    on derived.messages (recipient, sent_ns, id) where recipient is not null;
+create index messages_time         on derived.messages (sent_ns, id);
+
+-- Envelopes that nobody can read, and why.
+create table derived.undecodables (
+    position   bigint   primary key,
+    topic_kind smallint not null,
+    reason     text     not null
+);
+
+-- Makes room for `ahead` more envelopes in every table partitioned by position.
+create function ground.extend(ahead bigint) returns integer
+    language sql as $$
+    select ground.extend_table('ground.envelopes', 2000000, position + ahead)
+         + ground.extend_table('derived.envelopes', 2000000, position + ahead)
+      from ground.head
+$$;
+select ground.extend(2000000);
