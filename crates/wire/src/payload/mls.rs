@@ -1,0 +1,78 @@
+//! What the firehose carries of the third generation, read only as far as a node's own fields go.
+
+use bytes::Bytes;
+
+use super::Undecodable;
+use super::keys::{decoded, needed};
+use crate::proto::mls_api as proto;
+
+/// A message of an MLS group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupMessage {
+    /// The node's number over all groups together.
+    pub id: u64,
+    /// Set by the node.
+    pub created_ns: u64,
+    /// The same as the topic's.
+    pub group_id: Bytes,
+    /// A push server could tell the sender's own messages.
+    pub has_sender_hmac: bool,
+    /// The sender's wish.
+    pub should_push: bool,
+    /// The group's state changes, as far as the node says.
+    pub is_commit: bool,
+    /// Size of the MLS message.
+    pub data_bytes: usize,
+}
+
+/// An invitation of an installation to an MLS group, or a pointer to one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Welcome {
+    /// The node's number over all welcomes together.
+    pub id: u64,
+    /// Set by the node.
+    pub created_ns: u64,
+    /// The same as the topic's. Usually an installation's; what a pointer points to has its own.
+    pub installation_key: [u8; 32],
+    /// It only says where the welcome is.
+    pub is_pointer: bool,
+    /// Size of the sealed part.
+    pub data_bytes: usize,
+}
+
+pub(super) fn group_message(id: &[u8], message: &Bytes) -> Result<GroupMessage, Undecodable> {
+    use proto::group_message::Version;
+    let message: proto::GroupMessage = decoded("group message", message)?;
+    let Version::V1(v1) = needed("version", message.version)?;
+    if v1.group_id != id {
+        return Err(Undecodable::because("the message names another group than its topic"));
+    }
+    Ok(GroupMessage {
+        id: v1.id,
+        created_ns: v1.created_ns,
+        group_id: v1.group_id,
+        has_sender_hmac: !v1.sender_hmac.is_empty(),
+        should_push: v1.should_push,
+        is_commit: v1.is_commit,
+        data_bytes: v1.data.len(),
+    })
+}
+
+pub(super) fn welcome(key: &[u8; 32], message: &Bytes) -> Result<Welcome, Undecodable> {
+    use proto::welcome_message::Version;
+    let message: proto::WelcomeMessage = decoded("welcome", message)?;
+    let (id, created_ns, named, is_pointer, data) = match needed("version", message.version)? {
+        Version::V1(v1) => (v1.id, v1.created_ns, v1.installation_key, false, v1.data),
+        Version::WelcomePointer(pointer) => (
+            pointer.id,
+            pointer.created_ns,
+            pointer.installation_key,
+            true,
+            pointer.welcome_pointer,
+        ),
+    };
+    if named != key.as_slice() {
+        return Err(Undecodable::because("the welcome names another installation than its topic"));
+    }
+    Ok(Welcome { id, created_ns, installation_key: *key, is_pointer, data_bytes: data.len() })
+}
