@@ -38,7 +38,7 @@ create table ground.origins (
 create table ground.envelopes (
     position     bigint      not null,
     timestamp_ns bigint      not null,
-    indexed_at   timestamptz not null,
+    indexed_at   timestamptz not null default now(),
     originator   integer,
     sequence     bigint,
     source       text        not null,

@@ -42,7 +42,7 @@ create table derived.topics (
     first_position bigint   not null,
     last_position  bigint   not null
 ) with (fillfactor = 80);
-create index topics_name  on derived.topics (name text_pattern_ops);
+create index topics_name  on derived.topics (name collate "C");
 create index topics_first on derived.topics (first_seen_ns, key);
 create index topics_last  on derived.topics (last_seen_ns, key);
 create index topics_count on derived.topics (envelope_count, key);

@@ -1,1 +1,23 @@
-//! store
+#![doc = include_str!("../README.md")]
+
+pub mod append;
+pub mod database;
+pub mod error;
+pub mod log;
+pub mod maintenance;
+pub mod migrate;
+pub mod parked;
+pub mod projections;
+pub mod projector;
+pub mod sources;
+pub mod time;
+pub mod watermarks;
+
+pub use append::{Appended, Page};
+pub use database::{Options, Store};
+pub use error::{Class, Error, Result};
+pub use log::{Logged, Position};
+pub use projector::Projector;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,154 @@
+//! The pool of connections that everything else borrows from.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::error::{Error, Result};
+
+/// How to reach the database.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `postgres://user:password@host:port/database`.
+    pub url: String,
+    /// At most this many connections.
+    pub max_connections: usize,
+    /// Shown in `pg_stat_activity`.
+    pub application_name: String,
+    /// The role to take on after connecting, so that grants limit what this process may do.
+    pub role: Option<String>,
+    /// The longest that one statement may take.
+    pub statement_timeout: Option<Duration>,
+}
+
+impl Options {
+    /// Defaults: 8 connections, no role, no timeout.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Options {
+            url: url.into(),
+            max_connections: 8,
+            application_name: "xmtp-indexer".into(),
+            role: None,
+            statement_timeout: None,
+        }
+    }
+}
+
+/// A pool of connections to the one database. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) pool: Pool,
+    target: String,
+}
+
+impl Store {
+    /// Opens the pool and checks that the server answers.
+    ///
+    /// # Errors
+    /// [`Error::Url`] for an address that is none, [`Error::Unreachable`] when nobody answers there.
+    pub async fn connect(options: Options) -> Result<Store> {
+        let store = Store::open(options)?;
+        store.client().await?.simple_query("select 1").await?;
+        Ok(store)
+    }
+
+    /// Opens the pool without asking the server anything yet.
+    ///
+    /// # Errors
+    /// [`Error::Url`] for an address that is none.
+    pub fn open(options: Options) -> Result<Store> {
+        let mut config: tokio_postgres::Config = options.url.parse().map_err(Error::Url)?;
+        config
+            .application_name(&options.application_name)
+            .connect_timeout(Duration::from_secs(5))
+            .keepalives_idle(Duration::from_secs(30));
+        let target = target(&config);
+        let manager = Manager::from_config(
+            config,
+            MakeRustlsConnect::new(tls()?),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let setup = session(&options);
+        let pool = Pool::builder(manager)
+            .max_size(options.max_connections)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(Duration::from_secs(30)))
+            .create_timeout(Some(Duration::from_secs(10)))
+            .post_create(Hook::async_fn(move |client, _| {
+                let setup = setup.clone();
+                Box::pin(
+                    async move { client.batch_execute(&setup).await.map_err(HookError::Backend) },
+                )
+            }))
+            .build()
+            .map_err(|error| Error::Unreachable {
+                target: target.clone(),
+                reason: error.to_string(),
+            })?;
+        Ok(Store { pool, target })
+    }
+
+    /// Borrows a connection.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`] when Postgres is away, [`Error::Exhausted`] when all connections are busy for too long.
+    pub async fn client(&self) -> Result<deadpool_postgres::Client> {
+        self.pool.get().await.map_err(|error| match error {
+            deadpool_postgres::PoolError::Backend(error) if error.as_db_error().is_none() => {
+                Error::Unreachable { target: self.target.clone(), reason: chain(&error) }
+            }
+            other => other.into(),
+        })
+    }
+
+    /// Host and port, fit for people to read: no credentials.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+}
+
+/// Seat belts for a session of ours; a connection that hangs in a transaction would hold back every reader.
+fn session(options: &Options) -> String {
+    let mut setup = String::from("set idle_in_transaction_session_timeout = '60s'; set jit = off;");
+    if let Some(timeout) = options.statement_timeout {
+        setup.push_str(&format!(" set statement_timeout = {};", timeout.as_millis()));
+    }
+    if let Some(role) = &options.role {
+        setup.push_str(&format!(" set role \"{}\";", role.replace('"', "\"\"")));
+    }
+    setup
+}
+
+fn tls() -> Result<rustls::ClientConfig> {
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::Unreachable { target: "TLS".into(), reason: error.to_string() })?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+fn target(config: &tokio_postgres::Config) -> String {
+    use tokio_postgres::config::Host;
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(host)) => host.clone(),
+        Some(Host::Unix(path)) => path.display().to_string(),
+        None => "localhost".into(),
+    };
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    format!("{host}:{port}/{}", config.get_dbname().unwrap_or("postgres"))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

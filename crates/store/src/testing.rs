@@ -1,0 +1,69 @@
+//! A database of its own for each test, dropped afterwards.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::database::{Options, Store};
+
+pub(crate) struct TestDatabase {
+    pub(crate) store: Store,
+    admin: Store,
+    name: String,
+}
+
+static SERIAL: AtomicU32 = AtomicU32::new(0);
+
+impl TestDatabase {
+    /// An empty database.
+    #[expect(clippy::disallowed_methods, reason = "tests get their server from the environment")]
+    pub(crate) async fn empty() -> TestDatabase {
+        let url = std::env::var("DATABASE_URL")
+            .expect("DATABASE_URL names the server to test on; bin/test starts one and sets it");
+        let admin =
+            Store::connect(Options { max_connections: 1, ..Options::new(&url) }).await.unwrap();
+        let name = format!("t{}_{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+        let client = admin.client().await.unwrap();
+        client.batch_execute(&format!("drop database if exists {name}")).await.unwrap();
+        client.batch_execute(&format!("create database {name}")).await.unwrap();
+        let store = Store::connect(Options::new(with_database(&url, &name))).await.unwrap();
+        TestDatabase { store, admin, name }
+    }
+
+    /// A database at this program's version.
+    pub(crate) async fn migrated() -> TestDatabase {
+        let db = TestDatabase::empty().await;
+        db.store.migrate().await.unwrap();
+        db
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (admin, name) = (self.admin.clone(), self.name.clone());
+        self.store.pool.close();
+        // A thread of its own: the test's runtime may be at its end.
+        let dropper = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let url = admin.client().await;
+                if let Ok(client) = url {
+                    let _ = client
+                        .batch_execute(&format!("drop database if exists {name} with (force)"))
+                        .await;
+                }
+            });
+        });
+        let _ = dropper.join();
+    }
+}
+
+/// The same server, another database.
+fn with_database(url: &str, name: &str) -> String {
+    let (head, query) =
+        url.split_once('?').map_or((url, None), |(head, query)| (head, Some(query)));
+    let base = match head.rsplit_once('/') {
+        Some((base, _)) if base.contains("://") && !base.ends_with('/') => base,
+        _ => head.trim_end_matches('/'),
+    };
+    query.map_or_else(|| format!("{base}/{name}"), |query| format!("{base}/{name}?{query}"))
+}
