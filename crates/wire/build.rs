@@ -1,7 +1,7 @@
 //! Generates the protobuf messages from `schema/proto`. No `protoc` is needed.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 
 const FILES: [&str; 10] = [
     "xmtp/message_api/v1/message_api.proto",
@@ -17,7 +17,7 @@ const FILES: [&str; 10] = [
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../schema/proto");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schema/proto");
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(FILES, [&root])?;
     // Messages only: who calls nodes or plays one generates the stubs from the same files.

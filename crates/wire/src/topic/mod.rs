@@ -164,3 +164,117 @@ fn is_conversation_id(id: &str) -> bool {
 fn is_preferences_id(id: &str) -> bool {
     id.len() == 43 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: &str = "0x787729c0d2246B846A422Ada7c5Fde9EB9BfC986";
+
+    fn kind(name: &str) -> TopicKind {
+        Topic::parse(name).kind()
+    }
+
+    #[test]
+    fn names_of_every_kind() {
+        let hex = "ab".repeat(32);
+        for (name, expected, generation) in [
+            (format!("/xmtp/0/contact-{OWNER}/proto"), TopicKind::Contact, Generation::V1),
+            (format!("/xmtp/0/intro-{OWNER}/proto"), TopicKind::Intro, Generation::V1),
+            (format!("/xmtp/0/dm-{OWNER}-{OWNER}/proto"), TopicKind::DirectMessage, Generation::V1),
+            (
+                format!("/xmtp/0/dmE-{OWNER}-{OWNER}/proto"),
+                TopicKind::DirectMessage,
+                Generation::V1,
+            ),
+            (format!("/xmtp/0/invite-{OWNER}/proto"), TopicKind::Invite, Generation::V2),
+            (format!("/xmtp/0/groupInvite-{OWNER}/proto"), TopicKind::GroupInvite, Generation::V2),
+            ("/xmtp/0/m-x/proto".into(), TopicKind::Conversation, Generation::V2),
+            ("/xmtp/0/m-a/b+c-/proto/proto".into(), TopicKind::Conversation, Generation::V2),
+            ("/xmtp/0/mE-123/proto".into(), TopicKind::Conversation, Generation::V2),
+            (
+                format!("/xmtp/0/privatestore-{OWNER}/key_bundle/proto"),
+                TopicKind::PrivateStore,
+                Generation::V1,
+            ),
+            (
+                format!("/xmtp/0/userpreferences-{}/proto", "aZ0-_".repeat(9)[..43].to_owned()),
+                TopicKind::Preferences,
+                Generation::V2,
+            ),
+            ("/xmtp/mls/1/g-0a/proto".into(), TopicKind::Group, Generation::V3),
+            (format!("/xmtp/mls/1/w-{hex}/proto"), TopicKind::Welcome, Generation::V3),
+            ("/xmtp/mls/1/g-zz/proto".into(), TopicKind::Unknown, Generation::V3),
+            ("/xmtp/0/foo-bar/proto".into(), TopicKind::Unknown, Generation::V2),
+        ] {
+            let topic = Topic::parse(&name);
+            assert_eq!(topic.kind(), expected, "{name}");
+            assert_eq!(topic.generation(&name), generation, "{name}");
+            let ephemeral = name.contains("dmE-") || name.contains("mE-");
+            assert_eq!(topic.is_ephemeral(), ephemeral, "{name}");
+        }
+    }
+
+    #[test]
+    fn letter_case_counts_everywhere_but_in_addresses() {
+        let lower = OWNER.to_lowercase();
+        let digits = OWNER[2..].to_uppercase();
+        for name in
+            [format!("/xmtp/0/contact-{lower}/proto"), format!("/xmtp/0/contact-0x{digits}/proto")]
+        {
+            assert_eq!(Topic::parse(&name).owner(), OWNER.parse().ok(), "{name}");
+        }
+        for name in [
+            format!("/xmtp/0/Contact-{OWNER}/proto"),
+            format!("/XMTP/0/contact-{OWNER}/proto"),
+            format!("/xmtp/0/contact-0X{digits}/proto"),
+            format!("/xmtp/0/groupinvite-{OWNER}/proto"),
+            format!("/xmtp/0/dme-{OWNER}-{OWNER}/proto"),
+            "/xmtp/mls/1/g-0A/proto".into(),
+        ] {
+            assert_eq!(kind(&name), TopicKind::Unknown, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_nearly_something() {
+        let hex = "ab".repeat(32);
+        for name in [
+            "",
+            "/xmtp/0/proto",
+            "/xmtp/0//proto",
+            "/xmtp/0/-/proto",
+            "/xmtp/0/m/proto",
+            "/xmtp/0/m-/proto",
+            "/xmtp/0/m-a b/proto",
+            "/xmtp/0/m-\u{e9}/proto",
+            "/xmtp/0/m-\u{7f}/proto",
+            "m-9093243984",
+            "invite-0x90xc9",
+            "dm-joe-fred",
+            "/xmtp/0/dm-joe-fred/proto",
+            "test-0xabc",
+            "history-v0",
+            "/xmtp/mls/1/g-/proto",
+            "/xmtp/mls/1/g-abc/proto",
+            "/xmtp/mls/1/g-0xab/proto",
+            "/xmtp/mls/1/x-ab/proto",
+            &format!("/xmtp/mls/1/w-{}/proto", &hex[2..]),
+            &format!("/xmtp/0/contact-{}/proto", &OWNER[2..]),
+            &format!("/xmtp/0/contact-0x{OWNER}/proto"),
+            &format!("/xmtp/0/contact-0x0x{}/proto", &OWNER[4..]),
+            &format!("/xmtp/0/contact-{OWNER}0/proto"),
+            &format!("/xmtp/0/contact-{OWNER}"),
+            &format!("/xmtp/0/contact-{OWNER}/x/proto"),
+            &format!("/xmtp/1/contact-{OWNER}/proto"),
+            &format!("/xmtp/0/dm-{OWNER}/proto"),
+            &format!("/xmtp/0/dm-{OWNER}-{OWNER}-{OWNER}/proto"),
+            &format!("/xmtp/0/privatestore-{OWNER}/proto"),
+            &format!("/xmtp/0/privatestore-{OWNER}/other/proto"),
+            "/xmtp/0/userpreferences-x/proto",
+            &format!("/xmtp/0/userpreferences-{}/proto", "+".repeat(43)),
+        ] {
+            assert_eq!(kind(name), TopicKind::Unknown, "{name}");
+        }
+    }
+}

@@ -97,3 +97,65 @@ fn fingerprint(bundle: &KeyBundle) -> [u8; 32] {
     }
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn key(signature: Option<&'static [u8]>) -> PublicKey {
+        PublicKey {
+            bytes: Bytes::from_static(&[4; 65]),
+            created_ns: 0,
+            signature: signature.map(Bytes::from_static),
+            signed_bytes: Bytes::from_static(b"signed"),
+            says_by_wallet: false,
+        }
+    }
+
+    #[test]
+    fn bundles_that_differ_are_not_taken_for_each_other() {
+        let plain = KeyBundle { identity_key: key(Some(b"one")), pre_key: Some(key(Some(b"two"))) };
+        let with = |change: fn(&mut KeyBundle)| {
+            let mut changed = plain.clone();
+            change(&mut changed);
+            fingerprint(&changed)
+        };
+        let all = [
+            fingerprint(&plain),
+            with(|bundle| bundle.pre_key = None),
+            with(|bundle| bundle.pre_key = Some(key(None))),
+            with(|bundle| bundle.pre_key = Some(key(Some(b"")))),
+            with(|bundle| bundle.identity_key.signature = Some(Bytes::from_static(b"onetwo"))),
+            with(|bundle| bundle.identity_key.signed_bytes = Bytes::from_static(b"signe")),
+            with(|bundle| bundle.pre_key.iter_mut().for_each(|key| key.says_by_wallet = true)),
+        ];
+        let distinct: std::collections::HashSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+        // What was only derived from the signed bytes does not matter.
+        assert_eq!(with(|bundle| bundle.identity_key.created_ns = 9), fingerprint(&plain));
+    }
+
+    #[test]
+    fn verdicts() {
+        let (owner, other) = (Address::from([1; 20]), Address::from([2; 20]));
+        for (wallet, signed, pre_key, expected) in [
+            (Some(owner), true, true, Verification::Verified),
+            (Some(other), true, true, Verification::WrongOwner),
+            (Some(owner), true, false, Verification::BadSignature),
+            (Some(other), true, false, Verification::BadSignature),
+            (None, true, true, Verification::BadSignature),
+            (None, false, true, Verification::Unsigned),
+        ] {
+            let check = Check { wallet, signed, pre_key };
+            assert_eq!(check.verdict(|wallet| wallet == owner), expected, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn is_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Verifier>();
+    }
+}
