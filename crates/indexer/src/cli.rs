@@ -1,0 +1,156 @@
+//! The command line: what is asked for, how errors are shown, which code the program ends with.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    command::{self, Context},
+    config::{Config, ConfigError, Overrides, Variables},
+    shutdown::Shutdown,
+    telemetry,
+};
+
+/// Wrong usage or configuration; clap ends with the same.
+const USAGE: u8 = 2;
+
+/// Indexes XMTP: everything that nodes say, in Postgres, served by GraphQL.
+#[derive(Debug, Parser)]
+#[command(name = "xmtp-indexer", version, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+struct Global {
+    /// The configuration file [default: ./xmtp-indexer.toml, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the embedded services and the program keep their files [default: ./data]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Sets any key of the configuration, for example http.listen=127.0.0.1:9000
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Prints the settings in force, without secrets, and does nothing else
+    #[arg(long, global = true)]
+    print_config: bool,
+    /// Shows the whole chain of causes of an error
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(hide = true)]
+    Services(command::services::Args),
+}
+
+impl Command {
+    /// The settings that a command's own flags stand for.
+    fn overrides(&self, _overrides: &mut Overrides) {
+        match self {
+            Self::Services(_) => {}
+        }
+    }
+
+    async fn run(self, context: Context) -> anyhow::Result<()> {
+        match self {
+            Self::Services(args) => command::services::run(args, context).await,
+        }
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let verbose = cli.global.verbose;
+    match start(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", one_line(&error, verbose));
+            code(&error)
+        }
+    }
+}
+
+fn start(cli: Cli) -> anyhow::Result<()> {
+    let variables = Variables::of_process();
+    let config = settings(&cli, &variables)?;
+    if cli.global.print_config {
+        print!("{}", config.show());
+        return Ok(());
+    }
+    let Some(command) = cli.command else {
+        return Err(ConfigError::Usage("which command? See xmtp-indexer --help".to_owned()).into());
+    };
+    telemetry::init(&config.log, variables.rust_log())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::on_signals()?;
+        command.run(Context { config, shutdown }).await
+    })
+}
+
+fn settings(cli: &Cli, variables: &Variables) -> Result<Config, ConfigError> {
+    let mut overrides = Overrides::default();
+    for pair in &cli.global.set {
+        overrides.set_pair(pair)?;
+    }
+    if let Some(command) = &cli.command {
+        command.overrides(&mut overrides);
+    }
+    if let Some(folder) = &cli.global.data_dir {
+        overrides.set("data_dir", folder.display().to_string());
+    }
+    Config::load(cli.global.config.as_deref(), variables, &overrides)
+}
+
+fn code(error: &anyhow::Error) -> ExitCode {
+    let ours = error.chain().any(|cause| cause.is::<ConfigError>());
+    if ours { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+}
+
+/// The error on one line: what failed, and the cause at the bottom of it. With all causes between,
+/// a line each, when asked.
+fn one_line(error: &anyhow::Error, verbose: bool) -> String {
+    let flat = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = flat(error.to_string());
+    let root = flat(error.root_cause().to_string());
+    // Many errors repeat their cause in their own words.
+    if !line.contains(&root) {
+        line = format!("{line}: {root}");
+    }
+    for cause in error.chain().skip(1).filter(|_| verbose) {
+        line.push_str(&format!("\n  caused by: {}", flat(cause.to_string())));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn errors_are_one_line_and_configuration_errors_are_told_apart() {
+        let io = std::io::Error::other("refused");
+        let error = anyhow::Error::new(io).context("cannot reach\n  the node");
+        assert_eq!(one_line(&error, false), "cannot reach the node: refused");
+        let all = one_line(&error, true);
+        assert_eq!(all, "cannot reach the node: refused\n  caused by: refused");
+        assert_eq!(code(&error), ExitCode::FAILURE);
+        let usage = anyhow::Error::new(ConfigError::Usage("no".to_owned())).context("while");
+        assert_eq!(code(&usage), ExitCode::from(USAGE));
+    }
+}

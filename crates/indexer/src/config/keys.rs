@@ -1,0 +1,107 @@
+//! The keys that exist, and the one that was probably meant.
+
+use serde_json::Value;
+
+use super::{Config, ConfigError, SecretUrl, Source};
+
+/// What a key holds: how a text from the environment or a flag is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Integer,
+    Boolean,
+    List,
+}
+
+/// Every key, dotted, with what it holds. `sources.kind` is a key of a table in a list: the file
+/// alone can set it.
+#[derive(Debug)]
+pub(super) struct Keys(Vec<(String, Kind)>);
+
+impl Keys {
+    /// Taken from the settings themselves, so that no second list can disagree.
+    pub(super) fn of(defaults: &Config) -> Result<Self, ConfigError> {
+        let mut full = defaults.clone();
+        full.sources =
+            vec![Source { kind: String::new(), url: SecretUrl::new(""), name: None }];
+        let tree = serde_json::to_value(&full)
+            .map_err(|error| ConfigError::Usage(format!("cannot list the settings: {error}")))?;
+        let mut keys = Vec::new();
+        collect("", &tree, &mut keys);
+        Ok(Self(keys))
+    }
+
+    #[cfg(test)]
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, (String, Kind)> {
+        self.0.iter()
+    }
+
+    pub(super) fn kind(&self, key: &str) -> Option<Kind> {
+        self.0.iter().find(|(known, _)| known == key).map(|(_, kind)| *kind)
+    }
+
+    /// The first key of a table that does not exist.
+    pub(super) fn unknown(&self, table: &toml::Table) -> Option<String> {
+        self.unknown_under("", table)
+    }
+
+    fn unknown_under(&self, under: &str, table: &toml::Table) -> Option<String> {
+        table.iter().find_map(|(name, value)| {
+            let key = join(under, name);
+            match value {
+                toml::Value::Table(inner) if self.is_section(&key) => {
+                    self.unknown_under(&key, inner)
+                }
+                toml::Value::Array(list) if self.kind(&key) == Some(Kind::List) => {
+                    let tables = list.iter().filter_map(toml::Value::as_table);
+                    tables.map(|inner| self.unknown_under(&key, inner)).find_map(|found| found)
+                }
+                _ if self.kind(&key).is_some() || self.is_section(&key) => None,
+                _ => Some(key),
+            }
+        })
+    }
+
+    fn is_section(&self, key: &str) -> bool {
+        let section = format!("{key}.");
+        self.0.iter().any(|(known, _)| known.starts_with(&section))
+    }
+
+    /// The key that looks most like this one.
+    pub(super) fn nearest(&self, key: &str) -> String {
+        let likeness = |known: &str| {
+            let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+            // A right name in a wrong section is nearer than the distance of the whole tells.
+            strsim::normalized_damerau_levenshtein(known, key)
+                .max(strsim::normalized_damerau_levenshtein(&last(known), &last(key)) * 0.9)
+        };
+        let best = self.0.iter().max_by(|(a, _), (b, _)| likeness(a).total_cmp(&likeness(b)));
+        best.map(|(known, _)| known.clone()).unwrap_or_default()
+    }
+}
+
+fn collect(under: &str, value: &Value, keys: &mut Vec<(String, Kind)>) {
+    let kind = match value {
+        Value::Object(fields) => {
+            for (name, inner) in fields {
+                collect(&join(under, name), inner, keys);
+            }
+            return;
+        }
+        Value::Array(list) => {
+            for inner in list {
+                collect(under, inner, keys);
+            }
+            Kind::List
+        }
+        Value::Number(_) => Kind::Integer,
+        Value::Bool(_) => Kind::Boolean,
+        // What may be absent (null) is a URL or a name.
+        Value::String(_) | Value::Null => Kind::Text,
+    };
+    keys.push((under.to_owned(), kind));
+}
+
+fn join(under: &str, name: &str) -> String {
+    if under.is_empty() { name.to_owned() } else { format!("{under}.{name}") }
+}

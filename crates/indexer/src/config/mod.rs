@@ -1,0 +1,14 @@
+//! The settings: from `config.default.toml` (compiled in), a file, the environment and flags, each
+//! over the one before. A key that nobody knows is refused: it is a typing error that would
+//! otherwise be found in production.
+
+mod error;
+mod keys;
+mod load;
+mod secret_url;
+mod sections;
+
+pub use error::ConfigError;
+pub use load::{Overrides, Variables};
+pub use secret_url::SecretUrl;
+pub use sections::{Config, Database, Format, Http, Log, Project, Pull, Queue, Source};

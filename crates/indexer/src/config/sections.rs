@@ -1,0 +1,194 @@
+//! The settings as the program uses them. Their defaults, and what they are for, are in
+//! `config.default.toml`.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConfigError, SecretUrl};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The network that the database is about.
+    pub network: String,
+    /// Where the embedded services and the program keep their files.
+    pub data_dir: PathBuf,
+    /// PostgreSQL.
+    pub database: Database,
+    /// RabbitMQ.
+    pub queue: Queue,
+    /// The API and the dashboard.
+    pub http: Http,
+    /// From nodes to the queue.
+    pub pull: Pull,
+    /// From the log to derived tables.
+    pub project: Project,
+    /// What is logged.
+    pub log: Log,
+    /// The nodes to read from.
+    #[serde(default)]
+    pub sources: Vec<Source>,
+}
+
+/// PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Database {
+    /// The database; None for the embedded one.
+    pub url: Option<SecretUrl>,
+    /// How many connections one process opens at most.
+    pub max_connections: u32,
+}
+
+/// RabbitMQ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queue {
+    /// The broker; None for the embedded one.
+    pub url: Option<SecretUrl>,
+    /// How many envelopes go into one message at most.
+    pub page_envelopes: u32,
+    /// How many bytes of envelopes go into one message at most.
+    pub page_bytes: u64,
+    /// How long a page that is not full waits for more, in milliseconds.
+    pub linger_ms: u64,
+    /// How many pages a worker holds unsettled.
+    pub prefetch: u16,
+}
+
+/// A node to read from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "SourceForm")]
+pub struct Source {
+    /// Which API it speaks.
+    pub kind: String,
+    /// Where it is.
+    pub url: SecretUrl,
+    /// Its name in the database and in metrics; None to take it from the URL.
+    pub name: Option<String>,
+}
+
+/// A table in the file; `KIND=URL` on the command line and in the environment.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SourceForm {
+    Text(String),
+    Table { kind: String, url: SecretUrl, name: Option<String> },
+}
+
+impl TryFrom<SourceForm> for Source {
+    type Error = String;
+
+    fn try_from(form: SourceForm) -> Result<Self, String> {
+        match form {
+            SourceForm::Table { kind, url, name } => Ok(Self { kind, url, name }),
+            SourceForm::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl std::str::FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((kind, url)) if !kind.is_empty() && url.contains("://") => {
+                Ok(Self { kind: kind.to_owned(), url: SecretUrl::new(url), name: None })
+            }
+            _ => Err("a source is written KIND=URL, \
+                      for example message-api=http://127.0.0.1:5556"
+                .to_owned()),
+        }
+    }
+}
+
+/// The API and the dashboard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Http {
+    /// Where they are served.
+    pub listen: SocketAddr,
+    /// Whether an address that others can reach is meant.
+    pub public: bool,
+}
+
+/// From nodes to the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// How many bytes a puller holds while the broker is slow.
+    pub spill_bytes: u64,
+    /// How far a sweep goes back behind the end of a stream.
+    pub sweep_overlap_seconds: u64,
+}
+
+/// From the log to derived tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Project {
+    /// How many envelopes go into one transaction at most.
+    pub page_envelopes: u32,
+    /// How many bytes of envelopes go into one transaction at most.
+    pub page_bytes: u64,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// A level or a filter.
+    pub level: String,
+    /// For whom.
+    pub format: Format,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// For people on a terminal, for machines elsewhere.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+impl Config {
+    /// What types cannot say.
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        let bounds = [
+            ("database.max_connections", u64::from(self.database.max_connections)),
+            ("queue.page_envelopes", u64::from(self.queue.page_envelopes)),
+            ("queue.page_bytes", self.queue.page_bytes),
+            ("queue.prefetch", u64::from(self.queue.prefetch)),
+            ("pull.spill_bytes", self.pull.spill_bytes),
+            ("project.page_envelopes", u64::from(self.project.page_envelopes)),
+            ("project.page_bytes", self.project.page_bytes),
+        ];
+        for (key, value) in bounds {
+            if value == 0 {
+                return Err(refuse(key, "must be at least 1"));
+            }
+        }
+        scheme("database.url", self.database.url.as_ref(), &["postgres://", "postgresql://"])?;
+        scheme("queue.url", self.queue.url.as_ref(), &["amqp://", "amqps://"])?;
+        let listen = self.http.listen;
+        if !listen.ip().is_loopback() && !self.http.public {
+            let reason = format!(
+                "others can reach {listen}: set http.public = true if that is meant, \
+                 else listen on 127.0.0.1"
+            );
+            return Err(refuse("http.listen", &reason));
+        }
+        Ok(())
+    }
+}
+
+fn scheme(key: &str, url: Option<&SecretUrl>, schemes: &[&str]) -> Result<(), ConfigError> {
+    match url {
+        Some(url) if !schemes.iter().any(|scheme| url.expose().starts_with(scheme)) => {
+            Err(refuse(key, &format!("must begin with {}", schemes.join(" or "))))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refuse(key: &str, reason: &str) -> ConfigError {
+    ConfigError::Value { key: key.to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,332 @@
+//! A private PostgreSQL cluster as a child process.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    error::{EmbeddedError, Tried},
+    output::Output,
+    owner::Owner,
+    process::{Identity, has_argument},
+    supervisor::{Recipe, Supervised},
+    tuning,
+};
+
+const NAME: &str = "PostgreSQL";
+const USER: &str = "postgres";
+const DATABASE: &str = "xmtp_indexer";
+
+/// How long a start may take; recovery after a crash replays up to `max_wal_size`.
+const START: Duration = Duration::from_secs(120);
+
+/// So many ends in a row, and a start has failed. The first few can heal: backends of a killed
+/// server hold its shared memory for a moment.
+const ENDS: u32 = 5;
+
+/// What a socket's path may be long, in bytes, with the name that the server adds.
+const SOCKET_PATH: usize = 107 - "/.s.PGSQL.65535".len();
+
+/// Fast shutdown: clients are told to go. Then like a crash, from which the next start recovers.
+const GRACEFUL: &[(Signal, Duration)] = &[
+    (Signal::SIGINT, Duration::from_secs(30)),
+    (Signal::SIGQUIT, Duration::from_secs(5)),
+    (Signal::SIGKILL, Duration::from_secs(5)),
+];
+const HARD: &[(Signal, Duration)] =
+    &[(Signal::SIGQUIT, Duration::from_secs(3)), (Signal::SIGKILL, Duration::from_secs(5))];
+
+/// Where PostgreSQL's programs are, and which version they are.
+#[derive(Clone, Debug)]
+pub(super) struct Programs {
+    bin: PathBuf,
+    major: u32,
+}
+
+impl Programs {
+    /// The programs that fit the cluster in this folder, or the newest for a new one.
+    pub(super) fn find(folder: &Path) -> Result<Self, EmbeddedError> {
+        let mut found = installed();
+        found.sort_by_key(|programs| programs.major);
+        let newest = found.last().cloned().ok_or(EmbeddedError::NotInstalled {
+            what: NAME,
+            package: "postgresql",
+            variable: "DATABASE_URL",
+        })?;
+        let Ok(version) = fs::read_to_string(folder.join("data/PG_VERSION")) else {
+            return Ok(newest);
+        };
+        let data = version.trim().parse().unwrap_or_default();
+        let fitting = found.iter().find(|programs| programs.major == data).cloned();
+        fitting.ok_or_else(|| EmbeddedError::OtherVersion {
+            folder: folder.to_path_buf(),
+            data,
+            installed: found.iter().map(|p| p.major.to_string()).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
+/// Debian keeps each major version in a folder of its own, outside of `PATH`.
+fn installed() -> Vec<Programs> {
+    let Ok(versions) = fs::read_dir("/usr/lib/postgresql") else { return Vec::new() };
+    versions
+        .flatten()
+        .filter_map(|version| {
+            let major = version.file_name().to_str()?.parse().ok()?;
+            let bin = version.path().join("bin");
+            ["postgres", "initdb", "createdb"]
+                .iter()
+                .all(|program| bin.join(program).is_file())
+                .then_some(Programs { bin, major })
+        })
+        .collect()
+}
+
+/// What a start needs to know.
+pub(super) struct Plan {
+    pub(super) folder: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) programs: Programs,
+    pub(super) owner: Owner,
+    pub(super) port: u16,
+    pub(super) password: String,
+    pub(super) memory: u64,
+    pub(super) free_disk: u64,
+}
+
+/// The running cluster.
+pub(super) struct Postgres {
+    child: Supervised,
+    url: String,
+}
+
+impl Plan {
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Whether the cluster is there.
+    pub(super) fn is_created(&self) -> bool {
+        self.data().join("PG_VERSION").exists()
+    }
+
+    /// Makes the cluster. Under another name until it is complete: a start that
+    /// is killed in between leaves nothing that looks like a cluster.
+    pub(super) async fn create(&self) -> Result<(), EmbeddedError> {
+        let partial = self.folder.join("data.partial");
+        if partial.exists() {
+            fs::remove_dir_all(&partial).tried(|| format!("remove {}", partial.display()))?;
+        }
+        let password = self.folder.join("password");
+        self.owner.file(&password, &self.password)?;
+        let mut command = self.command("initdb", Signal::SIGKILL);
+        command.arg("-D").arg(&partial).args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8"]);
+        command.args(["--no-locale", "--no-instructions"]).arg("--pwfile").arg(&password);
+        let made = self.run(command).await;
+        fs::remove_file(&password).tried(|| format!("remove {}", password.display()))?;
+        made?;
+        fs::rename(&partial, self.data()).tried(|| format!("name {}", self.data().display()))
+    }
+
+    /// Starts the server, waits until it answers, and makes the database in it.
+    pub(super) async fn start(self) -> Result<Postgres, EmbeddedError> {
+        let child = Supervised::start(self.recipe())?;
+        let url = format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port);
+        let postgres = Postgres { child, url };
+        let ready = match self.wait_ready(&postgres.child).await {
+            Ok(()) => self.create_database().await,
+            failed => failed,
+        };
+        if let Err(error) = ready {
+            postgres.stop(true).await;
+            return Err(error);
+        }
+        Ok(postgres)
+    }
+
+    fn recipe(&self) -> Recipe {
+        let (data, sockets) = (self.data(), self.folder.join("sock"));
+        let mut settings = tuning::postgres(self.programs.major, self.memory, self.free_disk);
+        settings.push(("listen_addresses", "127.0.0.1".to_owned()));
+        settings.push(("port", self.port.to_string()));
+        let too_long = sockets.as_os_str().len() > SOCKET_PATH;
+        let place = if too_long { String::new() } else { sockets.display().to_string() };
+        settings.push(("unix_socket_directories", place));
+        if small_shared_memory() {
+            settings.push(("dynamic_shared_memory_type", "mmap".to_owned()));
+        }
+        let (owner, folder) = (self.owner.clone(), self.folder.clone());
+        let program = self.programs.bin.join("postgres");
+        let port = self.port;
+        Recipe {
+            name: NAME,
+            pid_file: self.folder.join("child.pid"),
+            output: Output::new(self.log.clone()),
+            command: Box::new(move || {
+                clear_stale(&data, &sockets.join(format!(".s.PGSQL.{port}.lock")));
+                let mut command = owner.command(&program, Signal::SIGINT);
+                command.current_dir(&folder).arg("-D").arg(&data);
+                for (key, value) in &settings {
+                    command.arg("-c").arg(format!("{key}={value}"));
+                }
+                command
+            }),
+        }
+    }
+
+    /// The server writes its state into its pid file, for `pg_ctl`, which waits the same way.
+    async fn wait_ready(&self, child: &Supervised) -> Result<(), EmbeddedError> {
+        let pid_file = self.data().join("postmaster.pid");
+        let deadline = Instant::now() + START;
+        loop {
+            let state = child.state();
+            if let (Some(pid), Ok(text)) = (state.pid, fs::read_to_string(&pid_file)) {
+                let mut lines = text.lines();
+                let ours = lines.next().is_some_and(|line| line.trim() == pid.to_string());
+                if ours && lines.nth(6).is_some_and(|line| line.trim() == "ready") {
+                    return Ok(());
+                }
+            }
+            if state.ends > 0 {
+                let words = child.output().tail();
+                if words.contains("could not bind") || words.contains("could not create any TCP") {
+                    return Err(EmbeddedError::PortTaken { service: NAME, port: self.port });
+                }
+                if words.contains("No space left on device") {
+                    return Err(self.disk_full());
+                }
+            }
+            if state.ends >= ENDS {
+                return Err(child.did_not_start(&state.last_end.unwrap_or_default()));
+            }
+            if Instant::now() >= deadline {
+                let limit = START.as_secs();
+                return Err(child.did_not_start(&format!("it was not ready in {limit} seconds")));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Once; a file remembers it.
+    async fn create_database(&self) -> Result<(), EmbeddedError> {
+        let done = self.folder.join("database-created");
+        if done.exists() {
+            return Ok(());
+        }
+        let mut command = self.command("createdb", Signal::SIGKILL);
+        command.args(["-h", "127.0.0.1", "-U", USER, "--maintenance-db=postgres", DATABASE]);
+        command.arg("-p").arg(self.port.to_string()).env("PGPASSWORD", &self.password);
+        match self.run(command).await {
+            // Made by a start that ended before it could write that down.
+            Err(EmbeddedError::DidNotStart { reason, .. }) if reason.contains("already exists") => {}
+            other => other?,
+        }
+        fs::write(&done, "").tried(|| format!("write {}", done.display()))
+    }
+
+    fn command(&self, program: &str, on_our_death: Signal) -> Command {
+        let mut command = self.owner.command(&self.programs.bin.join(program), on_our_death);
+        command.current_dir(&self.folder);
+        command
+    }
+
+    async fn run(&self, mut command: Command) -> Result<(), EmbeddedError> {
+        command.stdout(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output())
+            .await
+            .map_err(std::io::Error::other)
+            .and_then(|output| output)
+            .tried(|| "run a program of PostgreSQL".to_owned())?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&output.stderr);
+        _ = fs::write(&self.log, words.as_bytes());
+        if words.contains("No space left on device") {
+            return Err(self.disk_full());
+        }
+        let telling = words.lines().find(|line| line.contains("error:") || line.contains("FATAL"));
+        let reason = telling.or(words.lines().next()).unwrap_or("it failed silently").to_owned();
+        Err(EmbeddedError::DidNotStart { service: NAME, reason, log: self.log.clone() })
+    }
+
+    fn disk_full(&self) -> EmbeddedError {
+        super::room::full(&self.folder)
+    }
+}
+
+impl Postgres {
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.state().pid
+    }
+
+    pub(super) async fn stop(&self, hard: bool) -> bool {
+        self.child.stop(if hard { HARD } else { GRACEFUL }).await
+    }
+
+    pub(super) fn abandon(&self) {
+        self.child.tell(Signal::SIGQUIT);
+    }
+}
+
+/// Ends the server of a run that was killed, if it still goes down or still serves.
+pub(super) async fn end_leftover(folder: &Path) {
+    let data = folder.join("data");
+    let ours = |identity: &Identity| has_argument(identity.pid(), &data);
+    let recorded = Identity::recorded(&folder.join("child.pid")).filter(ours);
+    let by_itself = postmaster(&data).and_then(Identity::of).filter(ours);
+    for leftover in recorded.into_iter().chain(by_itself) {
+        tracing::info!(pid = leftover.pid(), "a PostgreSQL of an earlier run is still there");
+        if !leftover.end(Duration::from_secs(3), GRACEFUL).await {
+            tracing::warn!(pid = leftover.pid(), "an earlier PostgreSQL does not end");
+        }
+    }
+}
+
+fn postmaster(data: &Path) -> Option<u32> {
+    fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
+}
+
+/// PostgreSQL takes any living process for its predecessor, if it has the pid in the old pid file:
+/// a stranger that got the same pid, or a corpse that nobody reaped. Those are removed here; what
+/// protects the data from two servers (the shared memory that belongs to the folder) stays.
+fn clear_stale(data: &Path, socket_lock: &Path) {
+    for lock in [&data.join("postmaster.pid"), socket_lock] {
+        let Ok(text) = fs::read_to_string(lock) else { continue };
+        let pid: Option<u32> = text.lines().next().and_then(|line| line.trim().parse().ok());
+        let lives = pid.is_some_and(|pid| Identity::of(pid).is_some() && has_argument(pid, data));
+        if !lives && let Err(error) = fs::remove_file(lock) {
+            tracing::warn!(file = %lock.display(), %error, "a stale lock could not be removed");
+        }
+    }
+}
+
+/// Containers often have 64 MiB there, which parallel queries exhaust.
+fn small_shared_memory() -> bool {
+    nix::sys::statvfs::statvfs("/dev/shm")
+        .is_ok_and(|shm| shm.blocks() * shm.fragment_size() < 256 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_lock_with_the_pid_of_a_stranger_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = folder.path().join("postmaster.pid");
+        fs::write(&lock, format!("{}\n", std::process::id())).unwrap();
+        clear_stale(folder.path(), &folder.path().join("absent"));
+        assert!(!lock.exists());
+    }
+}

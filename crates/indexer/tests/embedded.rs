@@ -1,0 +1,261 @@
+//! The embedded services, for real: one story, since a broker takes its time to boot. It needs
+//! PostgreSQL and RabbitMQ on the machine, and nothing running.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use indexer::embedded::{
+    Announcement, EmbeddedError, Options, Progress, Services, Stop, memory_bytes, running,
+};
+use lapin::{
+    BasicProperties, Confirmation, Connection, ConnectionProperties,
+    options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const QUEUE: &str = "kept";
+const LIMIT: Duration = Duration::from_secs(180);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn embedded_services_keep_data_through_kills_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let seen = std::sync::Mutex::new(Vec::new());
+    let services = Services::start(&data, small(), |step| seen.lock().unwrap().push(step.clone()))
+        .await
+        .unwrap();
+    assert!(seen.lock().unwrap().contains(&Progress::CreatingPostgres));
+
+    // The database answers before the broker does.
+    let database = services.postgres_url().unwrap().to_owned();
+    sql(&database, "create table kept (n int primary key); insert into kept values (1)").unwrap();
+    let broker = services.wait_amqp().await.unwrap().to_owned();
+    put(&broker, b"first").await.unwrap();
+    loopback_only(&services.pids()).unwrap();
+
+    one_holder_who_is_named(&data).await;
+    what_runs_is_announced(&services, &data, &database);
+    wrong_password_is_refused(&database);
+
+    // Postgres is killed, and comes back on the same port with its data.
+    let before = services.pids();
+    kill(server_of(&data).unwrap());
+    until("PostgreSQL is back", || sql(&database, "select n from kept").is_ok_and(|n| n == "1"));
+    assert_ne!(before, services.pids());
+
+    // So does the broker.
+    let pid = broker_of(&data).unwrap();
+    kill(pid);
+    until("the broker was restarted", || broker_of(&data).is_ok_and(|now| now != pid));
+    services.wait_amqp().await.unwrap();
+    assert_eq!(take(&broker).await.unwrap(), b"first");
+    put(&broker, b"second").await.unwrap();
+
+    // A stop leaves nobody behind, and nothing that is announced.
+    let pids = services.pids();
+    assert_eq!(pids.len(), 3);
+    assert!(services.stop(Stop::Graceful).await);
+    for pid in pids {
+        assert!(!alive(pid), "{pid} was left behind");
+    }
+    drop(services);
+    assert!(running(&data).unwrap().is_none());
+
+    a_killed_tree_is_recovered(&data, &database).await;
+
+    // What was there before all of this is still there, in the same places.
+    let services = Services::start(&data, small(), |_| {}).await.unwrap();
+    assert_eq!(services.postgres_url().unwrap(), database);
+    assert_eq!(sql(&database, "select n from kept").unwrap(), "1");
+    assert_eq!(services.wait_amqp().await.unwrap(), broker);
+    assert_eq!(take(&broker).await.unwrap(), b"second");
+    let pids = services.pids();
+    assert!(services.stop(Stop::Hard).await);
+    assert!(pids.into_iter().all(|pid| !alive(pid)));
+}
+
+/// A whole process with its services, killed at once: children first see their parent die, then the
+/// next start finds pid files that lie.
+async fn a_killed_tree_is_recovered(data: &Path, database: &str) {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"))
+        .args(["services", "--data-dir"])
+        .arg(data)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the program announces", || running(data).is_ok_and(|holder| holder.is_some()));
+    let holder = running(data).unwrap().unwrap();
+    assert_eq!(holder.pid, program.id());
+    assert_eq!(holder.database_url.as_deref(), Some(database));
+    let children = [server_of(data).unwrap(), broker_of(data).unwrap()];
+
+    // Only the program: the kernel tells its children.
+    program.kill().unwrap();
+    program.wait().unwrap();
+    for child in children {
+        until("children follow their parent", || !alive(child));
+    }
+    assert!(running(data).unwrap().is_none());
+
+    // All of them at once, and pids in the files that belong to others by now.
+    let mut program = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"))
+        .args(["services", "--no-rabbitmq", "--data-dir"])
+        .arg(data)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the program announces", || running(data).is_ok_and(|holder| holder.is_some()));
+    let server = server_of(data).unwrap();
+    kill(server);
+    program.kill().unwrap();
+    program.wait().unwrap();
+    until("the server is gone", || !alive(server));
+    let lock = data.join("postgres/data/postmaster.pid");
+    if let Ok(text) = fs::read_to_string(&lock) {
+        let stranger = std::process::id().to_string();
+        fs::write(&lock, text.replacen(&server.to_string(), &stranger, 1)).unwrap();
+    }
+    fs::write(data.join("rabbitmq/child.pid"), format!("{} 1\n", std::process::id())).unwrap();
+}
+
+async fn one_holder_who_is_named(data: &Path) {
+    let error = Services::start(data, small(), |_| {}).await.err().unwrap();
+    assert!(matches!(error, EmbeddedError::Held { pid, .. } if pid == std::process::id()));
+    let output = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"))
+        .args(["services", "--data-dir"])
+        .arg(data)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("in use by process {}", std::process::id())), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+fn what_runs_is_announced(services: &Services, data: &Path, database: &str) {
+    assert!(running(data).unwrap().is_none());
+    let http_url = Some("http://127.0.0.1:8080".to_owned());
+    services.announce(Announcement { http_url, ..Announcement::default() }).unwrap();
+    let holder = running(data).unwrap().unwrap();
+    assert_eq!(holder.database_url.as_deref(), Some(database));
+    assert_eq!(holder.amqp_url.as_deref(), services.amqp_url());
+    assert_eq!(holder.http_url.as_deref(), Some("http://127.0.0.1:8080"));
+}
+
+fn wrong_password_is_refused(database: &str) {
+    let (before, after) = database.split_once('@').unwrap();
+    let wrong = format!("{before}x@{after}");
+    let said = sql(&wrong, "select 1").unwrap_err().to_string();
+    assert!(said.contains("password authentication failed"), "{said}");
+}
+
+/// Tuned for a small machine, since others test at the same time.
+fn small() -> Options {
+    Options { memory_bytes: memory_bytes().min(1 << 30), ..Options::default() }
+}
+
+fn sql(url: &str, statement: &str) -> Result<String> {
+    let output = Command::new("psql").args([url, "-XAtc", statement]).output()?;
+    if output.status.success() {
+        return Ok(String::from_utf8(output.stdout)?.trim().to_owned());
+    }
+    Err(String::from_utf8(output.stderr)?.into())
+}
+
+async fn put(url: &str, bytes: &[u8]) -> Result<()> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(QUEUE.into(), durable, arguments).await?;
+    let kept = BasicProperties::default().with_delivery_mode(2);
+    let confirm = channel
+        .basic_publish("".into(), QUEUE.into(), BasicPublishOptions::default(), bytes, kept)
+        .await?
+        .await?;
+    if !matches!(confirm, Confirmation::Ack(_)) {
+        return Err("the broker did not take it".into());
+    }
+    connection.close(200, "done".into()).await?;
+    Ok(())
+}
+
+async fn take(url: &str) -> Result<Vec<u8>> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let since = Instant::now();
+    // After a start a quorum queue elects its leader first.
+    while since.elapsed() < Duration::from_secs(30) {
+        let options = BasicGetOptions { no_ack: true };
+        if let Some(got) = channel.basic_get(QUEUE.into(), options).await? {
+            connection.close(200, "done".into()).await?;
+            return Ok(got.delivery.data);
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Err("the queue stayed empty".into())
+}
+
+fn server_of(data: &Path) -> Result<u32> {
+    let text = fs::read_to_string(data.join("postgres/data/postmaster.pid"))?;
+    Ok(text.lines().next().ok_or("empty")?.parse()?)
+}
+
+fn broker_of(data: &Path) -> Result<u32> {
+    let text = fs::read_to_string(data.join("rabbitmq/child.pid"))?;
+    Ok(text.split(' ').next().ok_or("empty")?.parse()?)
+}
+
+/// Every listening socket of these processes is on a loopback address.
+fn loopback_only(pids: &[u32]) -> Result<()> {
+    let mut seen = 0;
+    for pid in pids {
+        let sockets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))?
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok()?.to_str().map(str::to_owned))
+            .filter_map(|name| Some(name.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
+            .collect();
+        for (table, loopback) in
+            [("tcp", "0100007F"), ("tcp6", "00000000000000000000000001000000")]
+        {
+            for line in fs::read_to_string(format!("/proc/{pid}/net/{table}"))?.lines().skip(1) {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                let [_, local, _, "0A", _, _, _, _, _, inode, ..] = fields[..] else { continue };
+                if sockets.iter().any(|socket| socket == inode) {
+                    seen += 1;
+                    if !local.starts_with(loopback) {
+                        return Err(format!("{pid} listens on {local}").into());
+                    }
+                }
+            }
+        }
+    }
+    // PostgreSQL, AMQP, distribution, port mapper.
+    if seen < 4 { Err(format!("only {seen} listening sockets seen").into()) } else { Ok(()) }
+}
+
+fn alive(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or_default().starts_with('Z'))
+}
+
+fn kill(pid: u32) {
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.is_ok_and(|status| status.success()), "cannot kill {pid}");
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < LIMIT, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
