@@ -9,6 +9,7 @@ pub mod migrate;
 pub mod parked;
 pub mod projections;
 pub mod projector;
+pub mod read;
 pub mod sources;
 pub mod time;
 pub mod watermarks;

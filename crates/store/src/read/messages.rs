@@ -1,0 +1,150 @@
+//! V1 and V2 messages: one row each, however many topics hold a copy of the bytes.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+use wire::{Address, Generation, Verification};
+
+use super::{
+    page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
+    row::Columns,
+    snapshot::Snapshot,
+    statement::{Filter, List},
+};
+use crate::{error::Result, log::Position, time};
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The key of its payload, which all copies share.
+    pub id: Uuid,
+    /// The key of the conversation's topic.
+    pub conversation: Option<Uuid>,
+    /// When it was sent, as the header says.
+    pub sent_ns: u64,
+    /// Where the first copy stands.
+    pub first_position: Position,
+    /// Who sent it, as a V1 header claims.
+    pub sender: Option<Address>,
+    /// To whom, as a V1 header claims.
+    pub recipient: Option<Address>,
+    /// V1 or V2.
+    pub generation: Generation,
+    /// What the signatures in the header say.
+    pub verification: Verification,
+    /// The sender's wish about notifications.
+    pub should_push: Option<bool>,
+    /// Is there a tag by which members know the sender?
+    pub has_sender_hmac: bool,
+}
+
+macro_rules! columns {
+    () => {
+        "id, conversation, sent_ns, first_position, sender, recipient, generation, verification, should_push, \
+         has_sender_hmac"
+    };
+}
+
+impl Message {
+    fn from_row(row: &Row) -> Result<Message> {
+        let mut columns = Columns::of(row, "derived.messages");
+        Ok(Message {
+            id: columns.get()?,
+            conversation: columns.get()?,
+            sent_ns: columns.time()?,
+            first_position: Position(columns.get()?),
+            sender: columns.maybe_address()?,
+            recipient: columns.maybe_address()?,
+            generation: columns.generation()?,
+            verification: columns.verification()?,
+            should_push: columns.get()?,
+            has_sender_hmac: columns.get()?,
+        })
+    }
+}
+
+impl Keyed<TimeOrder> for Message {
+    const TIE: TieKind = TieKind::Uuid;
+
+    fn key(&self, _: TimeOrder) -> Key {
+        Key { sort: Some(time::to_db(self.sent_ns)), tie: Tie::Uuid(self.id) }
+    }
+}
+
+/// Which messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageFilter {
+    /// Sent by.
+    pub sender: Option<Address>,
+    /// Sent to.
+    pub recipient: Option<Address>,
+    /// In this conversation.
+    pub conversation: Option<Uuid>,
+    /// V1 or V2.
+    pub generation: Option<Generation>,
+    /// Sent at this time or later.
+    pub after: Option<u64>,
+    /// Sent before this time.
+    pub before: Option<u64>,
+}
+
+impl MessageFilter {
+    fn filter(&self, head: Position) -> Filter {
+        let mut filter = Filter::default();
+        filter.and("first_position <= ?", head.0);
+        filter.and_if("sender = ?", self.sender.map(|a| a.as_bytes().to_vec()));
+        filter.and_if("recipient = ?", self.recipient.map(|a| a.as_bytes().to_vec()));
+        filter.and_if("conversation = ?", self.conversation);
+        filter.and_if("generation = ?", self.generation.map(|g| g.code()));
+        filter.and_if("sent_ns >= ?", self.after.map(time::to_db));
+        filter.and_if("sent_ns < ?", self.before.map(time::to_db));
+        filter
+    }
+}
+
+const LIST: List = List {
+    columns: columns!(),
+    table: "derived.messages",
+    sort: Some("sent_ns"),
+    nullable: false,
+    tie: "id",
+    with: None,
+};
+
+impl Snapshot {
+    /// A page of messages.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn messages(
+        &self,
+        filter: &MessageFilter,
+        request: &PageRequest<TimeOrder>,
+    ) -> Result<Page<Message>> {
+        self.page(&LIST, filter.filter(self.head()), request, Message::from_row).await
+    }
+
+    /// How many messages.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn count_messages(&self, filter: &MessageFilter) -> Result<u64> {
+        self.count(&LIST, filter.filter(self.head())).await
+    }
+
+    /// The messages that have these ids.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn messages_by_id(&self, ids: &[Uuid]) -> Result<Vec<Message>> {
+        self.find(
+            concat!(
+                "select ",
+                columns!(),
+                " from derived.messages where id = any($1) and first_position <= $2"
+            ),
+            vec![Box::new(ids.to_vec()), Box::new(self.head().0)],
+            Message::from_row,
+        )
+        .await
+    }
+}

@@ -1,0 +1,34 @@
+//! What readers ask: one consistent moment, pages by keyset, look-ups by sets of keys.
+//!
+//! A request opens one [`Snapshot`] and asks everything of it. Lists take a filter and a [`PageRequest`] and cost the
+//! same on every page and in both directions. Look-ups take all keys at once, so that the number of statements follows
+//! from the shape of a question and not from the number of rows.
+//!
+//! Bytes of private stores never come out of here, whoever asks: the statements themselves leave them out.
+
+mod accounts;
+mod contact_bundles;
+mod conversations;
+mod envelopes;
+mod invites;
+mod messages;
+mod page;
+mod row;
+mod snapshot;
+mod statement;
+mod status;
+mod topics;
+
+#[cfg(test)]
+mod tests;
+
+pub use accounts::{Account, AccountFilter, AccountOrder};
+pub use contact_bundles::{ContactBundle, ContactBundleFilter, Form, Key as BundleKey};
+pub use conversations::{Conversation, ConversationFilter, ConversationOrder};
+pub use envelopes::{COPIES, Envelope, EnvelopeFilter, EnvelopeOrder};
+pub use invites::{Invite, InviteFilter};
+pub use messages::{Message, MessageFilter};
+pub use page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder};
+pub use snapshot::Snapshot;
+pub use status::Status;
+pub use topics::{Topic, TopicFilter, TopicOrder};

@@ -1,0 +1,208 @@
+//! Topics.
+
+use tokio_postgres::Row;
+use uuid::Uuid;
+use wire::{Address, TopicKind};
+
+use super::{
+    page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
+    row::Columns,
+    snapshot::Snapshot,
+    statement::{Branch, Filter, List},
+};
+use crate::{error::Result, time};
+
+/// A topic and what stands on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Half the hash of the name: see [`crate::log::topic_key`].
+    pub key: Uuid,
+    /// As the network spells it.
+    pub name: String,
+    /// What it is for.
+    pub kind: TopicKind,
+    /// The wallet that the name says; of a dm topic the first.
+    pub owner: Option<Address>,
+    /// The second wallet of a dm topic.
+    pub peer: Option<Address>,
+    /// How many envelopes.
+    pub envelope_count: u64,
+    /// How many bytes of messages.
+    pub byte_count: u64,
+    /// The smallest time of its envelopes.
+    pub first_seen_ns: u64,
+    /// The largest.
+    pub last_seen_ns: u64,
+}
+
+macro_rules! columns {
+    () => {
+        "key, name, kind, owner, peer, envelope_count, byte_count, first_seen_ns, last_seen_ns"
+    };
+}
+
+impl Topic {
+    fn from_row(row: &Row) -> Result<Topic> {
+        let mut columns = Columns::of(row, "derived.topics");
+        Ok(Topic {
+            key: columns.get()?,
+            name: columns.get()?,
+            kind: columns.topic_kind()?,
+            owner: columns.maybe_address()?,
+            peer: columns.maybe_address()?,
+            envelope_count: columns.count()?,
+            byte_count: columns.count()?,
+            first_seen_ns: columns.time()?,
+            last_seen_ns: columns.time()?,
+        })
+    }
+}
+
+/// What topics are sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicOrder {
+    /// The largest time of an envelope.
+    LastSeen,
+    /// The smallest.
+    FirstSeen,
+    /// How many envelopes.
+    EnvelopeCount,
+}
+
+impl Keyed<TopicOrder> for Topic {
+    const TIE: TieKind = TieKind::Uuid;
+
+    fn key(&self, order: TopicOrder) -> Key {
+        let sort = match order {
+            TopicOrder::LastSeen => time::to_db(self.last_seen_ns),
+            TopicOrder::FirstSeen => time::to_db(self.first_seen_ns),
+            TopicOrder::EnvelopeCount => i64::try_from(self.envelope_count).unwrap_or(i64::MAX),
+        };
+        Key { sort: Some(sort), tie: Tie::Uuid(self.key) }
+    }
+}
+
+/// Which topics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicFilter {
+    /// Of one of these kinds.
+    pub kinds: Option<Vec<TopicKind>>,
+    /// Whose name says this wallet.
+    pub account: Option<Address>,
+    /// Whose name begins like this.
+    pub name_starts_with: Option<String>,
+    /// With an envelope of this time or later.
+    pub active_after: Option<u64>,
+}
+
+impl TopicFilter {
+    fn filter(&self) -> Filter {
+        let mut filter = Filter::default();
+        filter.and_if(
+            "kind = any(?)",
+            self.kinds.as_ref().map(|kinds| kinds.iter().map(|k| k.code()).collect::<Vec<_>>()),
+        );
+        filter.and_if("last_seen_ns >= ?", self.active_after.map(time::to_db));
+        if let Some(prefix) = &self.name_starts_with {
+            // No name holds a NUL, and Postgres takes no text with one.
+            if prefix.contains('\0') {
+                filter.nothing();
+            }
+            // A range instead of a pattern: it can be sought in the index whatever the value.
+            filter.and("name ~>=~ ?", prefix.clone());
+            filter.and_if("name ~<~ ?", after_prefix(prefix));
+        }
+        if let Some(account) = self.account {
+            let account = filter.bind(account.as_bytes().to_vec());
+            filter.branch(Branch::default().and("owner = ?", account));
+            filter.branch(
+                Branch::default()
+                    .and("peer = ?", account)
+                    .and("owner is distinct from ?", account),
+            );
+        }
+        filter
+    }
+}
+
+/// The smallest text above everything that begins with `prefix`; none when nothing is above.
+fn after_prefix(prefix: &str) -> Option<String> {
+    let mut text = prefix.to_owned();
+    while let Some(last) = text.pop() {
+        // The next character; there is none in the gap of the surrogates.
+        let next = match u32::from(last) + 1 {
+            0xD800 => Some('\u{E000}'),
+            code => char::from_u32(code),
+        };
+        if let Some(next) = next {
+            text.push(next);
+            return Some(text);
+        }
+    }
+    None
+}
+
+fn list(order: TopicOrder) -> List {
+    let sort = match order {
+        TopicOrder::LastSeen => "last_seen_ns",
+        TopicOrder::FirstSeen => "first_seen_ns",
+        TopicOrder::EnvelopeCount => "envelope_count",
+    };
+    List {
+        columns: columns!(),
+        table: "derived.topics",
+        sort: Some(sort),
+        nullable: false,
+        tie: "key",
+        with: None,
+    }
+}
+
+impl Snapshot {
+    /// A page of topics.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn topics(
+        &self,
+        filter: &TopicFilter,
+        request: &PageRequest<TopicOrder>,
+    ) -> Result<Page<Topic>> {
+        self.page(&list(request.order), filter.filter(), request, Topic::from_row).await
+    }
+
+    /// How many topics.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn count_topics(&self, filter: &TopicFilter) -> Result<u64> {
+        self.count(&list(TopicOrder::LastSeen), filter.filter()).await
+    }
+
+    /// The topics that have these keys.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn topics_by_key(&self, keys: &[Uuid]) -> Result<Vec<Topic>> {
+        self.find(
+            concat!("select ", columns!(), " from derived.topics where key = any($1)"),
+            vec![Box::new(keys.to_vec())],
+            Topic::from_row,
+        )
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_prefix;
+
+    #[test]
+    fn what_comes_after_a_prefix_is_above_all_that_begin_with_it() {
+        assert_eq!(after_prefix("/xmtp/0/dm-"), Some("/xmtp/0/dm.".into()));
+        assert_eq!(after_prefix("a\u{D7FF}"), Some("a\u{E000}".into()));
+        assert_eq!(after_prefix("a\u{10FFFF}"), Some("b".into()));
+        assert_eq!(after_prefix("\u{10FFFF}"), None);
+        assert_eq!(after_prefix(""), None);
+    }
+}
