@@ -14,7 +14,7 @@ create function ground.at(stored bigint) returns timestamptz
 -- The head of the log: how many envelopes it holds, which is the position of the newest. An appender holds this row
 -- until it commits, so positions are dense and become visible in their own order (invariant 1).
 create table ground.head (
-    only     boolean primary key default true check (only),
+    single   boolean primary key default true check (single),
     position bigint  not null default 0
 );
 insert into ground.head default values;

@@ -213,3 +213,6 @@ async fn move_cursors(tx: &Transaction<'_>, pages: &[Page]) -> Result<()> {
     tx.execute(&statement, &[&names, &values]).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

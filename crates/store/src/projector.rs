@@ -306,3 +306,6 @@ impl Projector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use crate::database::{Options, Store};
 
 pub(crate) struct TestDatabase {
     pub(crate) store: Store,
-    admin: Store,
+    url: String,
     name: String,
 }
 
@@ -25,7 +25,7 @@ impl TestDatabase {
         client.batch_execute(&format!("drop database if exists {name}")).await.unwrap();
         client.batch_execute(&format!("create database {name}")).await.unwrap();
         let store = Store::connect(Options::new(with_database(&url, &name))).await.unwrap();
-        TestDatabase { store, admin, name }
+        TestDatabase { store, url, name }
     }
 
     /// A database at this program's version.
@@ -38,15 +38,15 @@ impl TestDatabase {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let (admin, name) = (self.admin.clone(), self.name.clone());
+        let (url, name) = (self.url.clone(), self.name.clone());
         self.store.pool.close();
-        // A thread of its own: the test's runtime may be at its end.
+        // A thread and a connection of its own: the test's runtime stands still while it drops.
         let dropper = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let url = admin.client().await;
-                if let Ok(client) = url {
+                if let Ok(admin) = Store::connect(Options::new(url)).await {
+                    let client = admin.client().await.unwrap();
                     let _ = client
                         .batch_execute(&format!("drop database if exists {name} with (force)"))
                         .await;
@@ -66,4 +66,13 @@ fn with_database(url: &str, name: &str) -> String {
         _ => head.trim_end_matches('/'),
     };
     query.map_or_else(|| format!("{base}/{name}"), |query| format!("{base}/{name}?{query}"))
+}
+
+/// An envelope of these parts.
+pub(crate) fn envelope(topic: &str, timestamp_ns: u64, message: &'static [u8]) -> wire::Envelope {
+    wire::Envelope {
+        topic: bytes::Bytes::copy_from_slice(topic.as_bytes()),
+        timestamp_ns,
+        message: bytes::Bytes::from_static(message),
+    }
 }

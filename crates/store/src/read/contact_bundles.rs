@@ -110,10 +110,7 @@ impl Keyed<TimeOrder> for ContactBundle {
     const TIE: TieKind = TieKind::Position;
 
     fn key(&self, _: TimeOrder) -> Place {
-        Place {
-            sort: Some(time::to_db(self.published_ns)),
-            tie: Tie::Position(self.position.0),
-        }
+        Place { sort: Some(time::to_db(self.published_ns)), tie: Tie::Position(self.position.0) }
     }
 }
 
@@ -199,7 +196,11 @@ impl Snapshot {
         positions: &[Position],
     ) -> Result<Vec<ContactBundle>> {
         self.find(
-            concat!("select ", columns!(), " from derived.contact_bundles where position = any($1)"),
+            concat!(
+                "select ",
+                columns!(),
+                " from derived.contact_bundles where position = any($1)"
+            ),
             vec![Box::new(positions.iter().map(|p| p.0).collect::<Vec<_>>())],
             ContactBundle::from_row,
         )

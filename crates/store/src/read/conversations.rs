@@ -95,7 +95,9 @@ impl ConversationFilter {
             let participant = filter.bind(participant.as_bytes().to_vec());
             filter.branch(Branch::default().and("a = ?", participant));
             filter.branch(
-                Branch::default().and("b = ?", participant).and("a is distinct from ?", participant),
+                Branch::default()
+                    .and("b = ?", participant)
+                    .and("a is distinct from ?", participant),
             );
         }
         filter

@@ -46,8 +46,22 @@ pub struct Envelope {
 macro_rules! columns {
     ($table:literal) => {
         concat!(
-            $table, "position, ", $table, "timestamp_ns, ", $table, "topic_key, ", $table, "payload_key, ", $table,
-            "size, ", $table, "kind, ", $table, "topic_kind, ", $table, "generation"
+            $table,
+            "position, ",
+            $table,
+            "timestamp_ns, ",
+            $table,
+            "topic_key, ",
+            $table,
+            "payload_key, ",
+            $table,
+            "size, ",
+            $table,
+            "kind, ",
+            $table,
+            "topic_kind, ",
+            $table,
+            "generation"
         )
     };
 }
@@ -111,7 +125,8 @@ pub struct EnvelopeFilter {
 }
 
 /// Topics tell where their first and last envelopes stand, so that only the partitions between are looked into.
-const ON_TOPIC: &str = "topic_key = topic.key and position between topic.first_position and topic.last_position";
+const ON_TOPIC: &str =
+    "topic_key = topic.key and position between topic.first_position and topic.last_position";
 
 impl EnvelopeFilter {
     fn filter(&self, head: Position, order: Option<EnvelopeOrder>) -> Filter {

@@ -33,8 +33,7 @@ impl<'a> Columns<'a> {
 
     pub(super) fn count(&mut self) -> Result<u64> {
         let count: i64 = self.get()?;
-        u64::try_from(count)
-            .map_err(|_| contradiction(self.table, format!("a count is {count}")))
+        u64::try_from(count).map_err(|_| contradiction(self.table, format!("a count is {count}")))
     }
 
     pub(super) fn time(&mut self) -> Result<u64> {
@@ -47,9 +46,8 @@ impl<'a> Columns<'a> {
 
     pub(super) fn address(&mut self) -> Result<Address> {
         let bytes: &[u8] = self.get()?;
-        Address::try_from(bytes).map_err(|_| {
-            contradiction(self.table, format!("an address has {} bytes", bytes.len()))
-        })
+        Address::try_from(bytes)
+            .map_err(|_| contradiction(self.table, format!("an address has {} bytes", bytes.len())))
     }
 
     pub(super) fn maybe_address(&mut self) -> Result<Option<Address>> {
@@ -65,9 +63,8 @@ impl<'a> Columns<'a> {
 
     pub(super) fn digest(&mut self) -> Result<Digest> {
         let bytes: &[u8] = self.get()?;
-        Digest::try_from(bytes).map_err(|_| {
-            contradiction(self.table, format!("a digest has {} bytes", bytes.len()))
-        })
+        Digest::try_from(bytes)
+            .map_err(|_| contradiction(self.table, format!("a digest has {} bytes", bytes.len())))
     }
 
     fn code<T>(&mut self, what: &str, from: fn(i16) -> Option<T>) -> Result<T> {

@@ -235,7 +235,8 @@ impl Filter {
         let mut within = Vec::with_capacity(branches.len() * 2);
         for branch in branches {
             if with_value || !without {
-                let mut branch = bounded(branch.clone(), above.filter(valued), below.filter(valued));
+                let mut branch =
+                    bounded(branch.clone(), above.filter(valued), below.filter(valued));
                 branch.conditions.push(format!("{sort} is not null"));
                 if !with_value {
                     branch.conditions.push("false".to_owned());

@@ -116,9 +116,7 @@ impl TopicFilter {
             let account = filter.bind(account.as_bytes().to_vec());
             filter.branch(Branch::default().and("owner = ?", account));
             filter.branch(
-                Branch::default()
-                    .and("peer = ?", account)
-                    .and("owner is distinct from ?", account),
+                Branch::default().and("peer = ?", account).and("owner is distinct from ?", account),
             );
         }
         filter
