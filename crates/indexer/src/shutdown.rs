@@ -102,7 +102,7 @@ impl Shutdown {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = false)]
+    #[tokio::test]
     async fn waits_for_tasks_and_names_those_that_stay() {
         let shutdown = Shutdown::new();
         let asked = shutdown.clone();

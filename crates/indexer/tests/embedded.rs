@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -25,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(180);
 #[tokio::test(flavor = "multi_thread")]
 async fn embedded_services_keep_data_through_kills_and_restarts() {
     let folder = tempfile::tempdir().unwrap();
+    // Temporary folders are closed; the user who runs PostgreSQL for root must get through.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).unwrap();
     let data = folder.path().join("data");
     let seen = std::sync::Mutex::new(Vec::new());
     let services = Services::start(&data, small(), |step| seen.lock().unwrap().push(step.clone()))
@@ -121,7 +124,7 @@ async fn a_killed_tree_is_recovered(data: &Path, database: &str) {
         let stranger = std::process::id().to_string();
         fs::write(&lock, text.replacen(&server.to_string(), &stranger, 1)).unwrap();
     }
-    fs::write(data.join("rabbitmq/child.pid"), format!("{} 1\n", std::process::id())).unwrap();
+    fs::write(data.join("pids/rabbitmq.pid"), format!("{} 1\n", std::process::id())).unwrap();
 }
 
 async fn one_holder_who_is_named(data: &Path) {
@@ -210,7 +213,7 @@ fn server_of(data: &Path) -> Result<u32> {
 }
 
 fn broker_of(data: &Path) -> Result<u32> {
-    let text = fs::read_to_string(data.join("rabbitmq/child.pid"))?;
+    let text = fs::read_to_string(data.join("pids/rabbitmq.pid"))?;
     Ok(text.split(' ').next().ok_or("empty")?.parse()?)
 }
 
@@ -223,8 +226,7 @@ fn loopback_only(pids: &[u32]) -> Result<()> {
             .filter_map(|fd| fs::read_link(fd.path()).ok()?.to_str().map(str::to_owned))
             .filter_map(|name| Some(name.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned()))
             .collect();
-        for (table, loopback) in
-            [("tcp", "0100007F"), ("tcp6", "00000000000000000000000001000000")]
+        for (table, loopback) in [("tcp", "0100007F"), ("tcp6", "00000000000000000000000001000000")]
         {
             for line in fs::read_to_string(format!("/proc/{pid}/net/{table}"))?.lines().skip(1) {
                 let fields: Vec<&str> = line.split_whitespace().collect();

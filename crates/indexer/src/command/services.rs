@@ -42,7 +42,8 @@ async fn tell(services: &Services, no_rabbitmq: bool) -> anyhow::Result<()> {
     }
     services.announce(Announcement::default())?;
     let mut lines = String::new();
-    for (name, url) in [("DATABASE_URL", services.postgres_url()), ("AMQP_URL", services.amqp_url())]
+    for (name, url) in
+        [("DATABASE_URL", services.postgres_url()), ("AMQP_URL", services.amqp_url())]
     {
         if let Some(url) = url {
             lines.push_str(&format!("{name}={url}\n"));

@@ -22,8 +22,7 @@ impl Keys {
     /// Taken from the settings themselves, so that no second list can disagree.
     pub(super) fn of(defaults: &Config) -> Result<Self, ConfigError> {
         let mut full = defaults.clone();
-        full.sources =
-            vec![Source { kind: String::new(), url: SecretUrl::new(""), name: None }];
+        full.sources = vec![Source { kind: String::new(), url: SecretUrl::new(""), name: None }];
         let tree = serde_json::to_value(&full)
             .map_err(|error| ConfigError::Usage(format!("cannot list the settings: {error}")))?;
         let mut keys = Vec::new();

@@ -137,8 +137,7 @@ impl Layers {
     }
 
     fn add_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let table: toml::Table =
-            toml::from_str(text).map_err(|error| file_error(path, &error))?;
+        let table: toml::Table = toml::from_str(text).map_err(|error| file_error(path, &error))?;
         if let Some(key) = self.keys.unknown(&table) {
             let nearest = self.keys.nearest(&key);
             return Err(ConfigError::Unknown { origin: path.display().to_string(), key, nearest });
@@ -283,7 +282,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_one_line_with_the_nearest_key() {
         let cases: [(&str, &[(&str, &str)], &[&str], &[&str]); 9] = [
-            ("[databse]\nurl = \"\"", &[], &[], &["databse", "did you mean `database.url`?", "x.toml"]),
+            (
+                "[databse]\nurl = \"\"",
+                &[],
+                &[],
+                &["databse", "did you mean `database.url`?", "x.toml"],
+            ),
             ("[queue]\nprefech = 1", &[], &[], &["queue.prefech", "`queue.prefetch`"]),
             ("[[sources]]\nkin = \"a\"", &[], &[], &["sources.kin", "`sources.kind`"]),
             ("[queue]\nprefetch = \"x\"", &[], &[], &["x.toml", "prefetch"]),

@@ -83,7 +83,10 @@ mod tests {
             ("postgres://me:hunter2@h:1/db", "postgres://me:***@h:1/db"),
             ("postgres://me:a@b/c@h/db", "postgres://me:***@h/db"),
             ("amqp://hunter2@h", "amqp://***@h"),
-            ("postgres://h/db?user=me&password=hunter2&x=1", "postgres://h/db?user=me&password=***&x=1"),
+            (
+                "postgres://h/db?user=me&password=hunter2&x=1",
+                "postgres://h/db?user=me&password=***&x=1",
+            ),
             ("host=h password=hunter2 user=me", "host=h password=*** user=me"),
             ("http://127.0.0.1:5556", "http://127.0.0.1:5556"),
         ] {

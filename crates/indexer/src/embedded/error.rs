@@ -64,7 +64,9 @@ pub enum EmbeddedError {
         needed_mib: u64,
     },
     /// Somebody took the port between choosing and using it.
-    #[error("port {port}, chosen for {service}, was taken by another program meanwhile: start again, and another one is chosen")]
+    #[error(
+        "port {port}, chosen for {service}, was taken by another program meanwhile: start again, and another one is chosen"
+    )]
     PortTaken {
         /// Which service wanted it.
         service: &'static str,

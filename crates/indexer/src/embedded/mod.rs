@@ -14,6 +14,7 @@
 //! | `secrets.json` | the passwords, made once (owner only) |
 //! | `ports.json` | the ports, kept while they are free |
 //! | `postgres/`, `rabbitmq/` | the data, which belong to the user who runs the services |
+//! | `pids/` | the running children, for the next start |
 //! | `logs/` | what the services print, bounded |
 
 mod error;

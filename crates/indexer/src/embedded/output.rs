@@ -104,8 +104,10 @@ mod tests {
         thread.join().unwrap();
         assert!(output.tail().ends_with("the end"));
         assert_eq!(output.tail().len(), TAIL_BYTES);
-        let bytes: u64 =
-            fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap().metadata().unwrap().len()).sum();
+        let bytes: u64 = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|f| f.unwrap().metadata().unwrap().len())
+            .sum();
         assert!(bytes <= 2 * FILE_BYTES + (16 << 10), "{bytes}");
     }
 }

@@ -92,6 +92,7 @@ fn installed() -> Vec<Programs> {
 pub(super) struct Plan {
     pub(super) folder: PathBuf,
     pub(super) log: PathBuf,
+    pub(super) pids: PathBuf,
     pub(super) programs: Programs,
     pub(super) owner: Owner,
     pub(super) port: u16,
@@ -166,7 +167,7 @@ impl Plan {
         let port = self.port;
         Recipe {
             name: NAME,
-            pid_file: self.folder.join("child.pid"),
+            pid_file: self.pids.join("postgres.pid"),
             output: Output::new(self.log.clone()),
             command: Box::new(move || {
                 clear_stale(&data, &sockets.join(format!(".s.PGSQL.{port}.lock")));
@@ -224,10 +225,11 @@ impl Plan {
         command.arg("-p").arg(self.port.to_string()).env("PGPASSWORD", &self.password);
         match self.run(command).await {
             // Made by a start that ended before it could write that down.
-            Err(EmbeddedError::DidNotStart { reason, .. }) if reason.contains("already exists") => {}
+            Err(EmbeddedError::DidNotStart { reason, .. }) if reason.contains("already exists") => {
+            }
             other => other?,
         }
-        fs::write(&done, "").tried(|| format!("write {}", done.display()))
+        self.owner.file(&done, "")
     }
 
     fn command(&self, program: &str, on_our_death: Signal) -> Command {
@@ -280,10 +282,10 @@ impl Postgres {
 }
 
 /// Ends the server of a run that was killed, if it still goes down or still serves.
-pub(super) async fn end_leftover(folder: &Path) {
+pub(super) async fn end_leftover(folder: &Path, pids: &Path) {
     let data = folder.join("data");
     let ours = |identity: &Identity| has_argument(identity.pid(), &data);
-    let recorded = Identity::recorded(&folder.join("child.pid")).filter(ours);
+    let recorded = Identity::recorded(&pids.join("postgres.pid")).filter(ours);
     let by_itself = postmaster(&data).and_then(Identity::of).filter(ours);
     for leftover in recorded.into_iter().chain(by_itself) {
         tracing::info!(pid = leftover.pid(), "a PostgreSQL of an earlier run is still there");

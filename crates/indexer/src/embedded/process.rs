@@ -123,7 +123,10 @@ mod tests {
         let identity = Identity::of(child.id()).unwrap();
         identity.record(&file).unwrap();
         assert_eq!(Identity::recorded(&file), Some(identity));
-        assert!(has_argument(child.id(), Path::new("60")));
+        // The kernel lets us go on a moment before it shows the new arguments.
+        while !has_argument(child.id(), Path::new("60")) {
+            sleep(LOOK).await;
+        }
         // The same pid with another start time is another process.
         fs::write(&file, format!("{} 1\n", child.id())).unwrap();
         assert_eq!(Identity::recorded(&file), None);

@@ -20,7 +20,7 @@ use super::{
     output::Output,
     owner::{Owner, PATH},
     ports::Ports,
-    process::Identity,
+    process::{Identity, has_argument},
     secrets::Secrets,
     supervisor::{Recipe, Supervised},
     tuning,
@@ -69,6 +69,7 @@ impl Programs {
 pub(super) struct Plan {
     pub(super) folder: PathBuf,
     pub(super) logs: PathBuf,
+    pub(super) pids: PathBuf,
     pub(super) programs: Programs,
     pub(super) owner: Owner,
     pub(super) ports: Ports,
@@ -119,10 +120,7 @@ impl Plan {
             ("log.file.level", "info".to_owned()),
             ("log.file.rotation.size", (8 << 20).to_string()),
             ("log.file.rotation.count", "2".to_owned()),
-            (
-                "vm_memory_high_watermark.absolute",
-                tuning::broker_memory(self.memory).to_string(),
-            ),
+            ("vm_memory_high_watermark.absolute", tuning::broker_memory(self.memory).to_string()),
             ("disk_free_limit.absolute", "256MB".to_owned()),
             // The journal of quorum queues is also held in memory: 512 MiB unless told.
             ("raft.wal_max_size_bytes", (64 << 20).to_string()),
@@ -137,7 +135,7 @@ impl Plan {
         let (folder, port) = (self.folder.clone(), self.ports.epmd.to_string());
         Recipe {
             name: "epmd",
-            pid_file: self.folder.join("epmd.pid"),
+            pid_file: self.pids.join("epmd.pid"),
             output: Output::new(self.logs.join("epmd.log")),
             command: Box::new(move || {
                 let mut command = owner.command(&program, Signal::SIGTERM);
@@ -152,7 +150,7 @@ impl Plan {
         let (folder, environment) = (self.folder.clone(), self.environment());
         Recipe {
             name: NAME,
-            pid_file: self.folder.join("child.pid"),
+            pid_file: self.pids.join("rabbitmq.pid"),
             output: Output::new(self.logs.join("rabbitmq.log")),
             command: Box::new(move || {
                 let mut command = owner.command(&program, Signal::SIGTERM);
@@ -173,13 +171,10 @@ impl Plan {
             ("RABBITMQ_DIST_PORT", port(self.ports.distribution)),
             ("ERL_EPMD_PORT", port(self.ports.epmd)),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
-            // The distribution port would listen on every address. Without the rest, schedulers that
-            // have nothing to do spin for a while, which costs the neighbours a core.
+            // Without this the distribution port listens on every address.
             (
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-kernel inet_dist_use_interface {127,0,0,1} \
-                 +sbwt none +sbwtdcpu none +sbwtdio none"
-                    .into(),
+                "-kernel inet_dist_use_interface {127,0,0,1}".into(),
             ),
             // Keeps the machine's own settings out.
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
@@ -258,15 +253,14 @@ impl RabbitMq {
 }
 
 /// Ends broker and port mapper of a run that was killed.
-pub(super) async fn end_leftover(folder: &Path) {
+pub(super) async fn end_leftover(folder: &Path, pids: &Path) {
     // The broker's own pid file knows it even when ours could not be written any more.
     let own = fs::read_to_string(folder.join("rabbit.pid"))
         .ok()
         .and_then(|text| text.trim().parse().ok())
-        .filter(|pid| in_folder(*pid, folder))
+        .filter(|pid| has_argument(*pid, &folder.join("home")))
         .and_then(Identity::of);
-    let recorded =
-        ["child.pid", "epmd.pid"].map(|name| Identity::recorded(&folder.join(name)));
+    let recorded = ["rabbitmq.pid", "epmd.pid"].map(|name| Identity::recorded(&pids.join(name)));
     let mut leftovers = vec![];
     leftovers.extend(own);
     leftovers.extend(recorded.into_iter().flatten());
@@ -279,10 +273,4 @@ pub(super) async fn end_leftover(folder: &Path) {
             tracing::warn!(pid = leftover.pid(), "an earlier RabbitMQ does not end");
         }
     }
-}
-
-/// Whether a process is a broker that works in this folder.
-fn in_folder(pid: u32, folder: &Path) -> bool {
-    let works_here = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder);
-    works_here && super::process::has_argument(pid, Path::new("rabbit"))
 }

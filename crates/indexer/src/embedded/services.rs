@@ -111,20 +111,25 @@ impl Services {
             return Ok(());
         }
         let folder = |name: &str| self.data_dir.join(name);
-        let (postgres_dir, rabbitmq_dir, logs) =
-            (folder("postgres"), folder("rabbitmq"), folder("logs"));
+        let (postgres_dir, rabbitmq_dir) = (folder("postgres"), folder("rabbitmq"));
+        let (logs, pids) = (folder("logs"), folder("pids"));
         let postgres_programs =
             options.postgres.then(|| postgres::Programs::find(&postgres_dir)).transpose()?;
         let rabbitmq_programs = options.rabbitmq.then(rabbitmq::Programs::find).transpose()?;
         let owner = Owner::resolve(&[postgres_dir.clone(), rabbitmq_dir.clone()])?;
         owner.must_reach(&self.data_dir)?;
         on_progress(&Progress::Recovering);
-        tokio::join!(postgres::end_leftover(&postgres_dir), rabbitmq::end_leftover(&rabbitmq_dir));
+        tokio::join!(
+            postgres::end_leftover(&postgres_dir, &pids),
+            rabbitmq::end_leftover(&rabbitmq_dir, &pids)
+        );
         let free_disk = room::check(&self.data_dir)?;
         let opened = [postgres_dir.join("data"), rabbitmq_dir.join("mnesia")];
         let secrets = Secrets::load(&self.data_dir, &opened)?;
         let ports = Ports::choose(&self.data_dir)?;
-        fs::create_dir_all(&logs).tried(|| format!("make the folder {}", logs.display()))?;
+        for folder in [&logs, &pids] {
+            fs::create_dir_all(folder).tried(|| format!("make the folder {}", folder.display()))?;
+        }
 
         if let Some(programs) = postgres_programs {
             owner.folder(&postgres_dir)?;
@@ -132,6 +137,7 @@ impl Services {
             let plan = postgres::Plan {
                 folder: postgres_dir,
                 log: logs.join("postgres.log"),
+                pids: pids.clone(),
                 programs,
                 owner: owner.clone(),
                 port: ports.postgres,
@@ -151,6 +157,7 @@ impl Services {
             let plan = rabbitmq::Plan {
                 folder: rabbitmq_dir,
                 logs,
+                pids,
                 programs,
                 owner,
                 ports,

@@ -105,7 +105,8 @@ impl Supervised {
     pub(super) fn did_not_start(&self, reason: &str) -> EmbeddedError {
         let tail = self.output.tail();
         let words = tail.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
-        let reason = if words.is_empty() { reason.to_owned() } else { format!("{reason}: {words}") };
+        let reason =
+            if words.is_empty() { reason.to_owned() } else { format!("{reason}: {words}") };
         let log = self.output.log().to_path_buf();
         EmbeddedError::DidNotStart { service: self.name, reason, log }
     }
@@ -229,7 +230,9 @@ impl Keeper {
     fn wait(&self, child: &mut Child) -> std::io::Result<String> {
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
         // First without reaping: as long as the corpse is there, nobody else gets the pid.
-        while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR) {}
+        while waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) == Err(Errno::EINTR)
+        {
+        }
         self.shared.lock().pid = None;
         Ok(child.wait()?.to_string())
     }
