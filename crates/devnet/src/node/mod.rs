@@ -2,6 +2,8 @@
 //! queries. Refusals are gRPC statuses, the node's own language; the gateway translates them.
 
 mod hub;
+#[cfg(test)]
+mod paging;
 mod query;
 mod store;
 

@@ -23,16 +23,20 @@ impl Pace {
 
     /// Waits until the next is due.
     pub(crate) async fn turn(&mut self) {
-        let Some(rate) = self.rate else { return };
-        let due = self.started + Duration::from_secs_f64(self.turns as f64 / f64::from(rate));
-        let now = Instant::now();
-        if due > now {
+        if let Some(due) = self.due(Instant::now()) {
             sleep_until(due).await;
-        } else if now - due > MOST_OWED {
-            self.started = now;
-            self.turns = 0;
+        }
+    }
+
+    /// When the next is due, if that is still to come. Each call is a turn.
+    fn due(&mut self, now: Instant) -> Option<Instant> {
+        let rate = f64::from(self.rate?);
+        let mut due = self.started + Duration::from_secs_f64(self.turns as f64 / rate);
+        if now.saturating_duration_since(due) > MOST_OWED {
+            (self.started, self.turns, due) = (now, 0, now);
         }
         self.turns += 1;
+        (due > now).then_some(due)
     }
 }
 
@@ -40,21 +44,31 @@ impl Pace {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn keeps_the_rate_and_forgets_a_long_pause() {
-        let started = Instant::now();
+    /// When the last of so many turns is taken by somebody who waits for each.
+    fn walk(pace: &mut Pace, mut now: Instant, turns: u32) -> Instant {
+        for _ in 0..turns {
+            now = pace.due(now).unwrap_or(now);
+        }
+        now
+    }
+
+    #[test]
+    fn keeps_the_rate() {
         let mut pace = Pace::new(Some(50));
-        for _ in 0..100 {
-            pace.turn().await;
-        }
-        let took = started.elapsed();
-        assert!((1.9..2.1).contains(&took.as_secs_f64()), "{took:?}");
-        tokio::time::advance(Duration::from_secs(60)).await;
-        let started = Instant::now();
-        for _ in 0..50 {
-            pace.turn().await;
-        }
-        let took = started.elapsed();
-        assert!((0.9..1.1).contains(&took.as_secs_f64()), "{took:?}");
+        let start = pace.started;
+        let took = walk(&mut pace, start, 101) - start;
+        assert_eq!(took.as_millis(), 2_000);
+        assert_eq!(Pace::new(None).due(start), None);
+    }
+
+    #[test]
+    fn catches_up_with_a_short_delay_and_forgets_a_long_one() {
+        let mut pace = Pace::new(Some(50));
+        let start = pace.started;
+        let late = walk(&mut pace, start, 1) + Duration::from_millis(500);
+        assert_eq!((walk(&mut pace, late, 50) - start).as_millis(), 1_000);
+        let much_later = start + Duration::from_secs(60);
+        let took = walk(&mut pace, much_later, 51) - much_later;
+        assert_eq!(took.as_millis(), 1_000);
     }
 }
