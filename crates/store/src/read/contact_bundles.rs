@@ -217,7 +217,7 @@ impl Snapshot {
     ) -> Result<Vec<ContactBundle>> {
         self.find(
             concat!(
-                "select b.* from unnest($1::bytea[]) wanted(address)
+                "select b.* from (select distinct unnest($1::bytea[])) wanted(address)
                   cross join lateral (
                         select ",
                 columns!(),

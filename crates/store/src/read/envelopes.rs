@@ -262,7 +262,7 @@ impl Snapshot {
                 "select ",
                 columns!("e."),
                 ", g.digest, g.indexed_at
-                   from unnest($1::uuid[]) wanted(payload_key)
+                   from (select distinct unnest($1::uuid[])) wanted(payload_key)
                   cross join lateral (
                         select * from derived.envelopes
                          where payload_key = wanted.payload_key and position <= $2
@@ -286,7 +286,7 @@ impl Snapshot {
                 "select ",
                 columns!("e."),
                 ", g.digest, g.indexed_at
-                   from unnest($1::bytea[]) wanted(digest)
+                   from (select distinct unnest($1::bytea[])) wanted(digest)
                   cross join lateral (
                         select position, digest, indexed_at from ground.envelopes
                          where digest = wanted.digest and position <= $2

@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
-/// A place between two rows of an ordered list: the sort value of a row and its primary key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A row's place in an ordered list: its sort value and its primary key. Places compare as rows do: one without a value
+/// lies below all others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     /// The value that the list is sorted by, as stored. `None` where a row has none, and in lists sorted by primary
     /// key alone.
@@ -13,7 +14,7 @@ pub struct Key {
 }
 
 /// A primary key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tie {
     /// Of tables whose key is half a hash.
     Uuid(Uuid),

@@ -46,6 +46,18 @@ impl List {
         }
     }
 
+    /// A scan has rows with a value or rows without, and orders them as its index does; where both meet, rows without
+    /// are the lowest.
+    fn merged_order(&self, descending: bool) -> String {
+        match self.sort {
+            Some(sort) if self.nullable && descending => {
+                format!("{sort} desc nulls last, {} desc", self.tie)
+            }
+            Some(sort) if self.nullable => format!("{sort} asc nulls first, {} asc", self.tie),
+            _ => self.order("", descending),
+        }
+    }
+
     /// Row comparison is what a composite index can seek by.
     fn beyond(&self, sort: Option<Slot>, sign: char, tie: Slot) -> String {
         match (self.sort, sort) {
@@ -186,7 +198,12 @@ impl Filter {
             branches.iter().map(|branch| branch.scan(list, list.columns, &tail)).collect();
         let page = match scans.len() {
             1 => scans.remove(0),
-            _ => format!("select * from (({})) merged{tail}", scans.join(") union all (")),
+            _ => format!(
+                "select * from (({})) merged order by {} limit ${}",
+                scans.join(") union all ("),
+                list.merged_order(descending),
+                limit.0
+            ),
         };
         let text = match list.with {
             None => page,
