@@ -1,1 +1,30 @@
-//! ingest
+#![doc = include_str!("../README.md")]
+
+pub mod budget;
+pub mod coverage;
+pub mod crawl;
+pub mod cursor;
+pub mod error;
+pub mod import;
+pub mod pager;
+pub mod puller;
+pub mod queue;
+pub mod source;
+pub mod worker;
+
+mod ask;
+mod back_off;
+mod clock;
+mod edges;
+mod feed;
+mod seconds;
+mod sweep;
+mod tail;
+
+pub use error::{Error, Result};
+pub use pager::PageOptions;
+pub use puller::{Puller, PullerOptions};
+pub use queue::publisher::{Publisher, PublisherOptions};
+pub use queue::{Depth, Names, Queue};
+pub use source::{Kind, Source};
+pub use worker::{Worker, WorkerOptions};

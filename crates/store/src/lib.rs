@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod append;
+pub mod crawl;
 pub mod database;
 pub mod error;
 pub mod log;

@@ -1,0 +1,68 @@
+//! How long to wait before trying again: longer each time, never in step with others, for ever.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+/// Waits from a tenth of a second to half a minute. `reset` after something went well.
+#[derive(Debug)]
+pub(crate) struct BackOff {
+    builder: ExponentialBuilder,
+    waits: ExponentialBackoff,
+    longest: Duration,
+}
+
+impl BackOff {
+    /// For anything across the network.
+    pub(crate) fn new() -> Self {
+        Self::between(Duration::from_millis(100), Duration::from_secs(30))
+    }
+
+    pub(crate) fn between(shortest: Duration, longest: Duration) -> Self {
+        let builder = ExponentialBuilder::default()
+            .with_min_delay(shortest)
+            .with_max_delay(longest)
+            .with_factor(2.0)
+            .with_jitter()
+            .without_max_times();
+        Self { waits: builder.build(), builder, longest }
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.waits = self.builder.build();
+    }
+
+    pub(crate) fn next(&mut self) -> Duration {
+        // Jitter is added on top of the capped wait.
+        self.waits.next().unwrap_or(self.longest).min(self.longest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_peer_is_dialled_fewer_than_sixty_times_a_minute() {
+        for _ in 0..100 {
+            let mut back_off = BackOff::new();
+            let (mut clock, mut dials) = (Duration::ZERO, 0);
+            while clock < Duration::from_secs(60) {
+                dials += 1;
+                clock += back_off.next();
+            }
+            assert!(dials < 60, "{dials} dials in the first minute");
+        }
+    }
+
+    #[test]
+    fn waits_never_end_and_never_pass_the_longest() {
+        let mut back_off = BackOff::new();
+        for _ in 0..1_000 {
+            assert!(back_off.next() <= Duration::from_secs(30));
+        }
+        assert!(back_off.next() > Duration::from_secs(10));
+        back_off.reset();
+        assert!(back_off.next() <= Duration::from_millis(200));
+    }
+}

@@ -1,0 +1,212 @@
+//! Nodes of V1 and V2: a stream of everything that they relay, and queries by the names of topics.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Status};
+use wire::proto::message_api::{
+    Cursor, Envelope, IndexCursor, PagingInfo, QueryRequest, SortDirection, SubscribeAllRequest,
+    cursor,
+};
+
+use super::{NodeError, Trouble};
+use crate::error::{Error, Result};
+
+/// The generated client.
+#[expect(unreachable_pub, reason = "generated")]
+mod stub {
+    tonic::include_proto!("xmtp.message_api.v1");
+}
+use stub::message_api_client::MessageApiClient;
+
+/// Rows of one answer: what a node gives at most.
+pub const PAGE_ROWS: u32 = 100;
+/// Topics of one query. Nodes state no limit; this keeps a request small.
+pub const QUERY_TOPICS: usize = 200;
+/// A full answer is a hundred envelopes of a megabyte; past this we ask for fewer rows.
+const DECODE_LIMIT: usize = 60 << 20;
+/// Nodes allow one ping in 15 seconds.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A node. Connects when first asked, and again by itself.
+#[derive(Clone, Debug)]
+pub struct Node {
+    client: MessageApiClient<Channel>,
+    url: String,
+}
+
+/// One answer to a query.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Rows in ascending order of `(timestamp_ns, digest)`.
+    pub envelopes: Vec<wire::Envelope>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<IndexCursor>,
+}
+
+/// What to ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Exact names.
+    pub topics: Vec<String>,
+    /// Sender's time, inclusive; 0 is the beginning.
+    pub start_ns: u64,
+    /// Strictly after this row.
+    pub after: Option<IndexCursor>,
+    /// At most this many rows.
+    pub rows: u32,
+}
+
+impl Node {
+    /// Reads the address. Nothing is dialled yet.
+    ///
+    /// # Errors
+    /// When the address is not one.
+    pub fn at(url: &str) -> Result<Self> {
+        let wrong = || Error::NodeAddress(url.to_owned());
+        let mut endpoint = Endpoint::from_shared(url.to_owned()).map_err(|_| wrong())?;
+        match endpoint.uri().scheme_str() {
+            Some("http") => {}
+            Some("https") => {
+                let tls = ClientTlsConfig::new().with_webpki_roots();
+                endpoint = endpoint.tls_config(tls).map_err(|_| wrong())?;
+            }
+            _ => return Err(wrong()),
+        }
+        let endpoint = endpoint
+            .user_agent(concat!("xmtp-indexer/", env!("CARGO_PKG_VERSION")))
+            .map_err(|_| wrong())?
+            .connect_timeout(Duration::from_secs(10))
+            .http2_keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true)
+            // A node hangs up on who reads slowly: room for a burst.
+            .initial_stream_window_size(1 << 20)
+            .initial_connection_window_size(4 << 20);
+        let client =
+            MessageApiClient::new(endpoint.connect_lazy()).max_decoding_message_size(DECODE_LIMIT);
+        Ok(Self { client, url: url.to_owned() })
+    }
+
+    /// Everything that the node relays from now on. Returns when the subscription is registered. Every end of the stream
+    /// is a possible gap, a friendly one too: that is how nodes drop slow readers.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses.
+    pub async fn subscribe_all(
+        &self,
+    ) -> Result<impl Stream<Item = Result<wire::Envelope, NodeError>> + Unpin + use<>, NodeError>
+    {
+        let mut client = self.client.clone();
+        let opening = client.subscribe_all(SubscribeAllRequest {});
+        // Nodes send headers at once, before the first envelope, to say that the subscription is registered.
+        let response = tokio::time::timeout(PATIENCE, opening)
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(|status| self.error(&status))?;
+        if response.metadata().get("subscribed").is_none() {
+            tracing::debug!(
+                url = self.url,
+                "the node does not say that the subscription is registered; its headers must do"
+            );
+        }
+        let node = self.clone();
+        Ok(response.into_inner().map(move |item: Result<Envelope, Status>| match item {
+            Ok(envelope) => Ok(envelope.into()),
+            Err(status) => Err(node.error(&status)),
+        }))
+    }
+
+    /// One page of what the node stores in these topics, oldest first.
+    ///
+    /// # Errors
+    /// When the node cannot be reached or refuses.
+    pub async fn query(&self, question: Question) -> Result<Answer, NodeError> {
+        let asked = question.rows.clamp(1, PAGE_ROWS);
+        let request = QueryRequest {
+            content_topics: question.topics,
+            start_time_ns: question.start_ns,
+            end_time_ns: 0,
+            paging_info: Some(PagingInfo {
+                limit: asked,
+                // Never an empty cursor: nodes fall over it.
+                cursor: question
+                    .after
+                    .map(|index| Cursor { cursor: Some(cursor::Cursor::Index(index)) }),
+                direction: SortDirection::Ascending.into(),
+            }),
+        };
+        let mut client = self.client.clone();
+        let response = tokio::time::timeout(PATIENCE, client.query(request))
+            .await
+            .map_err(|_| self.silent())?
+            .map_err(|status| self.error(&status))?
+            .into_inner();
+        let next = response
+            .paging_info
+            .and_then(|paging| paging.cursor)
+            .and_then(|cursor| cursor.cursor)
+            .map(|cursor::Cursor::Index(index)| index)
+            .filter(|index| !index.digest.is_empty())
+            .filter(|_| response.envelopes.len() >= asked as usize);
+        Ok(Answer {
+            envelopes: response.envelopes.into_iter().map(wire::Envelope::from).collect(),
+            next,
+        })
+    }
+
+    fn silent(&self) -> NodeError {
+        NodeError {
+            trouble: Trouble::Away,
+            url: self.url.clone(),
+            text: format!("did not answer within {} s", PATIENCE.as_secs()),
+        }
+    }
+
+    fn error(&self, status: &Status) -> NodeError {
+        let told = status.message();
+        let (trouble, text) = match status.code() {
+            Code::ResourceExhausted => (
+                Trouble::Exhausted,
+                format!("has had enough requests of ours for a while ({told})"),
+            ),
+            Code::OutOfRange => {
+                (Trouble::TooLarge, format!("gave a larger answer than we take ({told})"))
+            }
+            Code::InvalidArgument
+            | Code::Unimplemented
+            | Code::PermissionDenied
+            | Code::Unauthenticated => {
+                (Trouble::Refused, format!("refuses ({:?}: {told})", status.code()))
+            }
+            Code::Unavailable => (Trouble::Away, format!("cannot be reached ({told})")),
+            code => (Trouble::Away, format!("failed ({code:?}: {told})")),
+        };
+        NodeError { trouble, url: self.url.clone(), text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_is_told_how_it_should_look() {
+        for wrong in ["localhost:5556", "ftp://x", "", "grpc.example"] {
+            let text = Node::at(wrong).unwrap_err().to_string();
+            assert!(text.contains("http://host:5556"), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_node_is_one_clear_sentence() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let node = Node::at(&format!("http://127.0.0.1:{port}")).unwrap();
+        let error = node.query(Question::default()).await.unwrap_err();
+        assert_eq!(error.trouble, Trouble::Away);
+        assert!(error.to_string().contains("cannot be reached"), "{error}");
+    }
+}

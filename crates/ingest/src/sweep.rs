@@ -1,0 +1,234 @@
+//! Closing gaps: asks the node for what its stream may have left out.
+//!
+//! A node's stream has no memory, so each (re)subscription is followed by a sweep: every topic that we know is asked for
+//! everything since the stream was last whole, less an overlap for senders whose clocks are behind. What the gap itself
+//! brought into being is followed, too: every wallet that we know, and every one that a swept envelope names, is asked for
+//! under the four names that follow from its address.
+//!
+//! Known topics are read from a derived table, which lags behind the log, which lags behind the queue. A sweep does not
+//! wait for them: a topic that it misses on that account has its first row later than the cursor's `read_back_to`, and is
+//! read back from its beginning by [`ReadBack`] as soon as the table has it. So is a topic whose name cannot be derived and
+//! that came into being during a gap, once it is seen again. Only while the table is being rebuilt does a sweep wait.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use store::{Position, Store};
+use tokio_util::sync::CancellationToken;
+use wire::{Address, TopicKind, Verifier, topic};
+
+use crate::ask::Asker;
+use crate::edges::{edge, topics_of};
+use crate::error::Result;
+use crate::feed::Feed;
+use crate::source::Trouble;
+use crate::source::message_api::{QUERY_TOPICS, Question};
+
+/// What legacy nodes store. Private stores are asked for only where the stream had shown them.
+const STORED: [TopicKind; 9] = [
+    TopicKind::Contact,
+    TopicKind::Intro,
+    TopicKind::DirectMessage,
+    TopicKind::Invite,
+    TopicKind::GroupInvite,
+    TopicKind::Conversation,
+    TopicKind::PrivateStore,
+    TopicKind::Preferences,
+    TopicKind::Unknown,
+];
+/// Rows of one read of a table.
+const KNOWN_PAGE: i64 = 5_000;
+/// Wallets that one sweep follows beyond those of the table: a bound on memory, not a wish.
+const MAX_FOLLOWED: usize = 200_000;
+
+/// Who asks and where the answers go.
+#[derive(Clone)]
+pub(crate) struct Sweeper {
+    pub(crate) asker: Asker,
+    pub(crate) feed: Feed,
+    pub(crate) store: Store,
+    pub(crate) verifier: std::sync::Arc<Verifier>,
+}
+
+/// Cancelled, or done with everything confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Complete,
+    Cancelled,
+}
+
+impl Sweeper {
+    /// Asks for everything since `from_ns`. When it is complete, everything that it found is confirmed by the broker.
+    pub(crate) async fn sweep(&self, from_ns: u64, token: &CancellationToken) -> Result<Ended> {
+        if !self.table_is_whole(token).await? {
+            return Ok(Ended::Cancelled);
+        }
+        let mut followed = Followed::default();
+        let mut after: Option<String> = None;
+        loop {
+            let names = self.store.known_topics(after.as_deref(), KNOWN_PAGE, &STORED).await?;
+            let Some(last) = names.last().cloned() else { break };
+            if self.ask_all(names, from_ns, &mut followed, token).await? == Ended::Cancelled {
+                return Ok(Ended::Cancelled);
+            }
+            after = Some(last);
+        }
+        let mut after: Option<Address> = None;
+        loop {
+            let accounts = self.store.known_accounts(after, KNOWN_PAGE).await?;
+            let Some(last) = accounts.last().copied() else { break };
+            let names = accounts.iter().flat_map(|account| topics_of(*account)).collect();
+            if self.ask_all(names, from_ns, &mut followed, token).await? == Ended::Cancelled {
+                return Ok(Ended::Cancelled);
+            }
+            after = Some(last);
+        }
+        loop {
+            let names = followed.take();
+            if names.is_empty() {
+                return Ok(Ended::Complete);
+            }
+            if self.ask_all(names, from_ns, &mut followed, token).await? == Ended::Cancelled {
+                return Ok(Ended::Cancelled);
+            }
+        }
+    }
+
+    /// A table that is being rebuilt knows less than it did. `false` when cancelled meanwhile.
+    async fn table_is_whole(&self, token: &CancellationToken) -> Result<bool> {
+        let mut told = false;
+        while self.store.topics_rebuilding().await? {
+            if !std::mem::replace(&mut told, true) {
+                tracing::info!("the sweep waits: the table of topics is being rebuilt");
+            }
+            tokio::select! {
+                () = token.cancelled() => return Ok(false),
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks for these topics, many at a time, to the end, and waits until all of it is confirmed.
+    async fn ask_all(
+        &self,
+        mut names: Vec<String>,
+        from_ns: u64,
+        followed: &mut Followed,
+        token: &CancellationToken,
+    ) -> Result<Ended> {
+        while !names.is_empty() {
+            let rest = names.split_off(names.len().min(QUERY_TOPICS));
+            let chunk = std::mem::replace(&mut names, rest);
+            if self.ask_chunk(chunk, from_ns, followed, token).await? == Ended::Cancelled {
+                return Ok(Ended::Cancelled);
+            }
+        }
+        Ok(Ended::Complete)
+    }
+
+    async fn ask_chunk(
+        &self,
+        chunk: Vec<String>,
+        from_ns: u64,
+        followed: &mut Followed,
+        token: &CancellationToken,
+    ) -> Result<Ended> {
+        let mut work = vec![Question { topics: chunk, start_ns: from_ns, ..Question::default() }];
+        let mut last = 0;
+        while let Some(question) = work.pop() {
+            let answer = match self.asker.ask(question.clone(), token).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => return Ok(Ended::Cancelled),
+                // Anyone can make up a topic; one that the node will not hear of must not hide its neighbours.
+                Err(error) if error.trouble == Trouble::Refused && question.topics.len() > 1 => {
+                    let mut first = question.clone();
+                    let second = first.topics.split_off(first.topics.len() / 2);
+                    work.push(Question { topics: second, ..question });
+                    work.push(first);
+                    continue;
+                }
+                Err(error) if error.trouble == Trouble::Refused => {
+                    tracing::warn!(topic = ?question.topics.first(), %error, "a topic cannot be swept");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            for envelope in &answer.envelopes {
+                followed.note(envelope, &self.verifier);
+            }
+            metrics::counter!("xmtp_indexer_envelopes_swept_total")
+                .increment(answer.envelopes.len() as u64);
+            // One answer may be on its way while the next is asked for, no more: the spill belongs to the stream.
+            let previous = last;
+            last = self.feed.put(answer.envelopes, token).await?.max(last);
+            self.feed.publisher.confirmed(previous).await?;
+            if let Some(next) = answer.next {
+                work.push(Question { after: Some(next), ..question });
+            }
+        }
+        self.feed.publisher.confirmed(last).await?;
+        Ok(Ended::Complete)
+    }
+
+    /// Reads topics back to their beginning that were first seen after this position, with the derivable topics of the
+    /// wallets that their names name. Tells up to which position; `None` when there is nothing to do or it was cancelled.
+    pub(crate) async fn read_back(
+        &self,
+        after: Position,
+        token: &CancellationToken,
+    ) -> Result<Option<Position>> {
+        if !self.table_is_whole(token).await? {
+            return Ok(None);
+        }
+        let topics = self.store.topics_first_seen(after, QUERY_TOPICS as i64, &STORED).await?;
+        let Some(reached) = topics.last().map(|(_, position)| *position) else { return Ok(None) };
+        let mut names: HashSet<String> = HashSet::new();
+        for (name, _) in topics {
+            let topic = wire::Topic::parse(&name);
+            let pair = topic.participants().map(|(a, b)| [a, b]).into_iter().flatten();
+            names.extend(topic.owner().into_iter().chain(pair).flat_map(topics_of));
+            names.insert(name);
+        }
+        // Edges are not followed: that is what a crawl is for.
+        let ended =
+            self.ask_all(names.into_iter().collect(), 0, &mut Followed::closed(), token).await?;
+        Ok((ended == Ended::Complete).then_some(reached))
+    }
+}
+
+/// Wallets and pairs that swept envelopes name.
+#[derive(Default)]
+struct Followed {
+    closed: bool,
+    accounts: HashSet<Address>,
+    pairs: HashSet<(Address, Address)>,
+    waiting: Vec<String>,
+}
+
+impl Followed {
+    /// Follows nobody.
+    fn closed() -> Self {
+        Self { closed: true, ..Self::default() }
+    }
+
+    fn note(&mut self, envelope: &wire::Envelope, verifier: &Verifier) {
+        if self.closed || self.accounts.len() + self.pairs.len() >= MAX_FOLLOWED {
+            return;
+        }
+        let Some(edge) = edge(envelope, verifier) else { return };
+        for account in [edge.sender, edge.recipient] {
+            if self.accounts.insert(account) {
+                self.waiting.extend(topics_of(account));
+            }
+        }
+        let pair = (edge.sender.min(edge.recipient), edge.sender.max(edge.recipient));
+        if !edge.invitation && self.pairs.insert(pair) {
+            self.waiting.push(topic::name::direct_message(pair.0, pair.1));
+        }
+    }
+
+    fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.waiting)
+    }
+}
