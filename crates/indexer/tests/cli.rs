@@ -1,5 +1,7 @@
 //! The program from outside: exit codes, and one readable line for what is wrong.
 
+#![cfg(test)]
+
 use std::process::{Command, Output};
 
 fn program(arguments: &[&str]) -> Output {

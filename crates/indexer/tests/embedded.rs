@@ -1,6 +1,8 @@
 //! The embedded services, for real: one story, since a broker takes its time to boot. It needs
 //! PostgreSQL and RabbitMQ on the machine, and nothing running.
 
+#![cfg(test)]
+
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
@@ -70,7 +72,7 @@ async fn embedded_services_keep_data_through_kills_and_restarts() {
     drop(services);
     assert!(running(&data).unwrap().is_none());
 
-    a_killed_tree_is_recovered(&data, &database).await;
+    a_killed_tree_is_recovered(&data, &database);
 
     // What was there before all of this is still there, in the same places.
     let services = Services::start(&data, small(), |_| {}).await.unwrap();
@@ -85,7 +87,7 @@ async fn embedded_services_keep_data_through_kills_and_restarts() {
 
 /// A whole process with its services, killed at once: children first see their parent die, then the
 /// next start finds pid files that lie.
-async fn a_killed_tree_is_recovered(data: &Path, database: &str) {
+fn a_killed_tree_is_recovered(data: &Path, database: &str) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"))
         .args(["services", "--data-dir"])
         .arg(data)
@@ -250,8 +252,8 @@ fn alive(pid: u32) -> bool {
 }
 
 fn kill(pid: u32) {
-    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
-    assert!(killed.is_ok_and(|status| status.success()), "cannot kill {pid}");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {

@@ -281,7 +281,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_one_line_with_the_nearest_key() {
-        let cases: [(&str, &[(&str, &str)], &[&str], &[&str]); 9] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str], &'a [&'a str]);
+        let cases: [Case<'_>; 9] = [
             (
                 "[databse]\nurl = \"\"",
                 &[],

@@ -34,6 +34,8 @@ const NODE: &str = "xmtpidx@localhost";
 
 /// A boot takes 5 to 25 s of one core.
 const START: Duration = Duration::from_secs(240);
+
+/// So many ends while somebody waits, and it will not come up.
 const ENDS: u32 = 4;
 
 const GRACEFUL: &[(Signal, Duration)] =
@@ -204,19 +206,22 @@ impl RabbitMq {
     /// is too early by half a second.
     pub(super) async fn wait_ready(&self) -> Result<(), EmbeddedError> {
         let deadline = Instant::now() + START;
+        // What happened before is forgiven: it may have been up in between.
+        let (broker_before, epmd_before) = (self.broker.state().ends, self.epmd.state().ends);
         loop {
             if self.answers().await {
                 return Ok(());
             }
             let (broker, epmd) = (self.broker.state(), self.epmd.state());
-            if broker.ends > 0 && self.broker.output().tail().contains("eaddrinuse") {
+            if broker.ends > broker_before && self.broker.output().tail().contains("eaddrinuse") {
                 return Err(EmbeddedError::PortTaken { service: NAME, port: self.port });
             }
-            for (child, state) in [(&self.broker, broker), (&self.epmd, epmd)] {
+            let children = [(&self.broker, broker, broker_before), (&self.epmd, epmd, epmd_before)];
+            for (child, state, before) in children {
                 if state.stopped {
                     return Err(child.did_not_start("it was stopped"));
                 }
-                if state.ends >= ENDS {
+                if state.ends >= before + ENDS {
                     return Err(child.did_not_start(&state.last_end.unwrap_or_default()));
                 }
             }

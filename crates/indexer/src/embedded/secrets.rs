@@ -83,8 +83,8 @@ mod tests {
     fn made_once_private_and_missed_when_lost() {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let first = Secrets::load(folder.path(), &[data.clone()]).unwrap();
-        let again = Secrets::load(folder.path(), &[data.clone()]).unwrap();
+        let first = Secrets::load(folder.path(), std::slice::from_ref(&data)).unwrap();
+        let again = Secrets::load(folder.path(), std::slice::from_ref(&data)).unwrap();
         assert_eq!(first.postgres, again.postgres);
         assert_ne!(first.postgres, first.amqp);
         let file = folder.path().join("secrets.json");

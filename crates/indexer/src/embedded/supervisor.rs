@@ -29,10 +29,10 @@ use super::{
 
 /// The wait before the first restart; doubled up to `LONGEST` while the child keeps ending.
 const SHORTEST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(5);
 
-/// A child that ran this long was fine: its next end is not one in a row.
-const STEADY: Duration = Duration::from_secs(30);
+/// A child that ran this long was fine: the waits begin anew.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// How a child is started, time and again.
 pub(super) struct Recipe {
@@ -50,7 +50,7 @@ pub(super) struct Recipe {
 pub(super) struct State {
     /// The running child.
     pub(super) pid: Option<u32>,
-    /// How often it ended by itself, in a row.
+    /// How often it ended by itself.
     pub(super) ends: u32,
     /// How it ended last.
     pub(super) last_end: Option<String>,
@@ -171,14 +171,13 @@ impl Keeper {
             if self.shared.lock().stopping {
                 break;
             }
-            let steady = since.elapsed() >= STEADY;
-            if steady {
+            if since.elapsed() >= STEADY {
                 delay = SHORTEST;
             }
             tracing::warn!(service = name, end, again_in = ?delay, "ended by itself, is started again");
             self.state.send_modify(|state| {
                 state.pid = None;
-                state.ends = if steady { 1 } else { state.ends + 1 };
+                state.ends += 1;
                 state.last_end = Some(end);
             });
             if self.shared.pause(delay) {
@@ -218,8 +217,10 @@ impl Keeper {
             }
         }
         self.state.send_modify(|state| state.pid = Some(pid));
-        if let Some(identity) = Identity::of(pid) {
-            identity.record(&self.recipe.pid_file)?;
+        // Without it the next start looks less far; no reason to do without the child now.
+        if let Some(Err(error)) = Identity::of(pid).map(|child| child.record(&self.recipe.pid_file))
+        {
+            tracing::warn!(service = self.recipe.name, %error, "its pid is not kept");
         }
         if let Err(error) = follower {
             tracing::warn!(service = self.recipe.name, %error, "its output is not kept");
@@ -258,15 +259,14 @@ mod tests {
         .unwrap();
         let limit = Duration::from_secs(10);
         let mut state = child.state.clone();
-        let pid = |state: &State| state.pid;
         let first = tokio::time::timeout(limit, state.wait_for(|state| state.pid.is_some()));
-        let first = pid(&*first.await.unwrap().unwrap()).unwrap();
+        let first = first.await.unwrap().unwrap().pid.unwrap();
         send(first, Signal::SIGKILL);
         let second = tokio::time::timeout(
             limit,
             state.wait_for(|state| state.pid.is_some_and(|pid| pid != first)),
         );
-        let second = pid(&*second.await.unwrap().unwrap()).unwrap();
+        let second = second.await.unwrap().unwrap().pid.unwrap();
         assert_eq!(child.state().ends, 1);
         assert!(child.state().last_end.unwrap().contains("SIGKILL"));
         assert!(child.stop(&[(Signal::SIGTERM, limit)]).await);
