@@ -26,5 +26,5 @@ pub use pager::PageOptions;
 pub use puller::{Puller, PullerOptions};
 pub use queue::publisher::{Publisher, PublisherOptions};
 pub use queue::{Depth, Names, Queue};
-pub use source::{Kind, Source};
+pub use source::{Kind, Source, UnknownKind};
 pub use worker::{Worker, WorkerOptions};

@@ -1,5 +1,6 @@
 //! The RabbitMQ side: pages go in confirmed, and come out to be acknowledged.
 
+pub mod limit;
 pub mod page;
 pub mod publisher;
 
