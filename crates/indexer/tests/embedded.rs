@@ -193,20 +193,26 @@ async fn put(url: &str, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// Takes one envelope off the queue. After a start a quorum queue elects its leader first, and
+/// until it has one, asking ends in an error of the whole connection.
 async fn take(url: &str) -> Result<Vec<u8>> {
+    let since = Instant::now();
+    loop {
+        match try_take(url).await {
+            Ok(Some(bytes)) => return Ok(bytes),
+            Ok(None) if since.elapsed() > LIMIT => return Err("the queue stayed empty".into()),
+            Err(error) if since.elapsed() > LIMIT => return Err(error),
+            _ => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn try_take(url: &str) -> Result<Option<Vec<u8>>> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
-    let since = Instant::now();
-    // After a start a quorum queue elects its leader first.
-    while since.elapsed() < Duration::from_secs(30) {
-        let options = BasicGetOptions { no_ack: true };
-        if let Some(got) = channel.basic_get(QUEUE.into(), options).await? {
-            connection.close(200, "done".into()).await?;
-            return Ok(got.delivery.data);
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Err("the queue stayed empty".into())
+    let got = channel.basic_get(QUEUE.into(), BasicGetOptions { no_ack: true }).await?;
+    connection.close(200, "done".into()).await?;
+    Ok(got.map(|got| got.delivery.data))
 }
 
 fn server_of(data: &Path) -> Result<u32> {
