@@ -1,0 +1,67 @@
+//! What a caller is told when something is wrong: a sentence, and a code that programs can rely on.
+
+use async_graphql::{Error, ErrorExtensionValues};
+
+/// `extensions.code` of errors. The words are part of the contract; the sentences beside them are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// An argument cannot be: the caller must change it.
+    BadUserInput,
+    /// A page cursor is broken, or was made by another list, order or filter.
+    BadCursor,
+    /// The answer would be larger than allowed: ask for less at once.
+    AnswerTooLarge,
+    /// The query would need more work than allowed: nest fewer lists.
+    QueryTooCostly,
+    /// A part of the index is being rebuilt: try again later.
+    Rebuilding,
+    /// The database is away or busy: try again.
+    Unavailable,
+    /// A fault of the server. The request id leads an operator to the cause.
+    Internal,
+}
+
+impl Code {
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::BadUserInput => "BAD_USER_INPUT",
+            Code::BadCursor => "BAD_CURSOR",
+            Code::AnswerTooLarge => "ANSWER_TOO_LARGE",
+            Code::QueryTooCostly => "QUERY_TOO_COSTLY",
+            Code::Rebuilding => "REBUILDING",
+            Code::Unavailable => "UNAVAILABLE",
+            Code::Internal => "INTERNAL",
+        }
+    }
+}
+
+/// Something that a caller must be told. It never carries SQL, paths or what the database said.
+#[derive(Clone, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) request_id: Option<String>,
+}
+
+impl Trouble {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Trouble {
+        Trouble { code, message: message.into(), request_id: None }
+    }
+
+    pub(crate) fn input(message: impl Into<String>) -> Trouble {
+        Trouble::new(Code::BadUserInput, message)
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Error {
+        let mut extensions = ErrorExtensionValues::default();
+        extensions.set("code", trouble.code.as_str());
+        if let Some(id) = trouble.request_id {
+            extensions.set("requestId", id);
+        }
+        Error { message: trouble.message, source: None, extensions: Some(extensions) }
+    }
+}

@@ -1,0 +1,80 @@
+//! Ids of nodes: what the thing is and the name that it has on the network, so that they outlive every rebuild.
+
+use async_graphql::ID;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use uuid::Uuid;
+use wire::{Address, Digest};
+
+/// What an id names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NodeId {
+    Topic(String),
+    Envelope(Digest, u64),
+    Account(Address),
+    ContactBundle(Digest, u64),
+    Invite(Uuid),
+    Conversation(String),
+    Message(Uuid),
+}
+
+impl NodeId {
+    pub(crate) fn encode(&self) -> ID {
+        let text = match self {
+            NodeId::Topic(name) => format!("Topic:{name}"),
+            NodeId::Envelope(digest, ns) => format!("Envelope:{digest}:{ns}"),
+            NodeId::Account(address) => format!("Account:{}", address.lower()),
+            NodeId::ContactBundle(digest, ns) => format!("ContactBundle:{digest}:{ns}"),
+            NodeId::Invite(id) => format!("Invite:{}", id.simple()),
+            NodeId::Conversation(name) => format!("Conversation:{name}"),
+            NodeId::Message(id) => format!("Message:{}", id.simple()),
+        };
+        ID(URL_SAFE_NO_PAD.encode(text))
+    }
+
+    /// `None` for what is no id of ours.
+    pub(crate) fn decode(id: &ID) -> Option<NodeId> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(&id.0).ok()?).ok()?;
+        let (kind, key) = text.split_once(':')?;
+        let published = || {
+            let (digest, ns) = key.split_once(':')?;
+            Some((digest.parse().ok()?, ns.parse().ok()?))
+        };
+        match kind {
+            "Topic" => Some(NodeId::Topic(key.to_owned())),
+            "Envelope" => published().map(|(digest, ns)| NodeId::Envelope(digest, ns)),
+            "Account" => key.parse().ok().map(NodeId::Account),
+            "ContactBundle" => published().map(|(digest, ns)| NodeId::ContactBundle(digest, ns)),
+            "Invite" => key.parse().ok().map(NodeId::Invite),
+            "Conversation" => Some(NodeId::Conversation(key.to_owned())),
+            "Message" => key.parse().ok().map(NodeId::Message),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_lead_back_to_what_they_name() {
+        for id in [
+            NodeId::Topic("/xmtp/0/m-a:b/proto".into()),
+            NodeId::Envelope(Digest::from([7; 32]), u64::MAX),
+            NodeId::Account(Address::from([0xAB; 20])),
+            NodeId::ContactBundle(Digest::from([8; 32]), 0),
+            NodeId::Invite(Uuid::from_u128(9)),
+            NodeId::Conversation("/xmtp/0/m-ü/proto".into()),
+            NodeId::Message(Uuid::from_u128(u128::MAX)),
+        ] {
+            assert_eq!(NodeId::decode(&id.encode()), Some(id));
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_names_nothing() {
+        for text in ["", "!", "VG9waWM", "RW52ZWxvcGU6YWI", "Tm9ib2R5OjE"] {
+            assert_eq!(NodeId::decode(&ID(text.into())), None, "{text}");
+        }
+    }
+}

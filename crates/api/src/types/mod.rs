@@ -1,0 +1,23 @@
+//! The types of the schema, one a file. Which rows they are made of is `store::read`'s business; what they are called
+//! and what they mean is promised to callers.
+
+mod account;
+mod contact_bundle;
+mod conversation;
+mod envelope;
+mod filters;
+mod invite;
+mod lists;
+mod message;
+mod node;
+mod orders;
+mod payload;
+mod public_key;
+mod query;
+mod reachability;
+mod status;
+mod topic;
+mod words;
+
+pub(crate) use query::Query;
+pub(crate) use status::log_cursor;
