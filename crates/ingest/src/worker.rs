@@ -297,3 +297,6 @@ async fn maintain(store: Store, token: CancellationToken) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

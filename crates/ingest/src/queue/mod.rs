@@ -88,7 +88,9 @@ impl Queue {
         let connection = self.open("declare").await?;
         let declared = within("declare the queues", async {
             let channel = channel(&connection).await?;
-            topology::declare(&channel, &self.names).await
+            topology::declare(&channel, &self.names).await?;
+            done_with(&channel).await;
+            Ok(())
         })
         .await;
         close(&connection).await;
@@ -112,6 +114,7 @@ impl Queue {
                     .map_err(|error| Error::broker("read the queue's depth", error))?;
                 found.push((queue.message_count(), queue.consumer_count()));
             }
+            done_with(&channel).await;
             let (ready, consumers) = found[0];
             Ok(Depth { ready, consumers, parked: found[1].0 })
         })
@@ -141,6 +144,12 @@ impl Queue {
 /// A new channel on a connection.
 pub(crate) async fn channel(connection: &Connection) -> Result<lapin::Channel> {
     connection.create_channel().await.map_err(|error| Error::broker("open a channel", error))
+}
+
+/// Ends a channel before its connection ends: a channel that is merely dropped says so too late, and the client library
+/// then reports an error that is none.
+pub(crate) async fn done_with(channel: &lapin::Channel) {
+    let _ = tokio::time::timeout(Duration::from_secs(5), channel.close(200, "done".into())).await;
 }
 
 /// Ends a connection politely, but not at any price: the broker may be gone.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::window::{Trouble, Verdict, Window};
-use super::{Queue, channel, close, page, topology, within};
+use super::{Queue, channel, close, done_with, page, topology, within};
 use crate::back_off::BackOff;
 use crate::error::{Error, Result};
 
@@ -236,6 +236,7 @@ impl Sender {
         .await?;
         let ended = self.publish_on(&connection, &channel).await;
         if !matches!(ended, Ended::Broken(_)) {
+            done_with(&channel).await;
             close(&connection).await;
         }
         Ok(ended)

@@ -8,8 +8,8 @@
 use lapin::options::BasicAckOptions;
 use store::{Class, Page};
 
-use super::close;
 use super::consumer::Session;
+use super::{close, done_with};
 use crate::error::{Error, Result};
 
 /// What to do after the log refused some pages.
@@ -79,6 +79,7 @@ impl Session {
 
     /// Ends consuming; what is not acknowledged goes back into the queue.
     pub(crate) async fn requeue_rest(self) {
+        done_with(&self.channel).await;
         close(&self.connection).await;
     }
 }

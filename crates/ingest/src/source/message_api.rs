@@ -14,11 +14,7 @@ use super::{NodeError, Trouble};
 use crate::error::{Error, Result};
 
 /// The generated client.
-#[expect(
-    unreachable_pub,
-    clippy::allow_attributes_without_reason,
-    reason = "generated"
-)]
+#[expect(unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated")]
 mod stub {
     tonic::include_proto!("xmtp.message_api.v1");
 }
