@@ -46,20 +46,73 @@ struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(command::up::Args),
+    Pull(command::roles::PullArgs),
+    Index(command::roles::IndexArgs),
+    Project(command::roles::ProjectArgs),
+    Serve(command::roles::ServeArgs),
+    Migrate(command::migrate::Args),
+    Crawl(command::crawl::Args),
+    Import(command::import::Args),
+    Export(command::export::Args),
+    Rebuild(command::rebuild::Args),
+    Parked(command::parked::Args),
+    Status(command::status::Args),
+    Devnet(command::devnet::Args),
+    Schema(command::schema::Args),
+    Bench(command::bench::Args),
     #[command(hide = true)]
     Services(command::services::Args),
 }
 
 impl Command {
     /// The settings that a command's own flags stand for.
-    fn overrides(&self, _overrides: &mut Overrides) {
+    fn overrides(&self, overrides: &mut Overrides) {
+        let mut listen = |address: &Option<String>| {
+            if let Some(address) = address {
+                overrides.set("http.listen", address);
+            }
+        };
         match self {
-            Self::Services(_) => {}
+            Self::Up(args) => {
+                listen(&args.listen);
+                let mut sources = args.sources.clone();
+                if let Some(network) = args.network {
+                    sources.push(network.source());
+                    overrides.set("network", network.name());
+                }
+                if !sources.is_empty() {
+                    overrides.set("sources", sources.join(","));
+                }
+            }
+            Self::Pull(args) if !args.sources.is_empty() => {
+                overrides.set("sources", args.sources.join(","))
+            }
+            Self::Serve(args) => listen(&args.listen),
+            _ => {}
         }
     }
 
     async fn run(self, context: Context) -> anyhow::Result<()> {
         match self {
+            Self::Up(args) => command::up::run(args, context).await,
+            Self::Pull(args) => command::roles::pull(args, context).await,
+            Self::Index(args) => command::roles::index(args, context).await,
+            Self::Project(args) => command::roles::project(args, context).await,
+            Self::Serve(args) => command::roles::serve(args, context).await,
+            Self::Migrate(args) => command::migrate::run(args, context).await,
+            Self::Crawl(args) => command::crawl::run(args, context).await,
+            Self::Import(args) => command::import::run(args, context).await,
+            Self::Export(args) => command::export::run(args, context).await,
+            Self::Rebuild(args) => command::rebuild::run(args, context).await,
+            Self::Parked(args) => command::parked::run(args, context).await,
+            Self::Status(args) => command::status::run(args, context).await,
+            Self::Devnet(args) => command::devnet::run(args, context).await,
+            Self::Schema(args) => {
+                command::schema::run(&args, &context);
+                Ok(())
+            }
+            Self::Bench(args) => command::bench::run(args, context).await,
             Self::Services(args) => command::services::run(args, context).await,
         }
     }
@@ -89,6 +142,8 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         return Err(ConfigError::Usage("which command? See xmtp-indexer --help".to_owned()).into());
     };
     telemetry::init(&config.log, variables.rust_log())?;
+    // One TLS for everything in the process; a second call (a test's) changes nothing.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals()?;

@@ -6,6 +6,7 @@ pub mod database;
 pub mod error;
 pub mod log;
 pub mod maintenance;
+pub mod measure;
 pub mod migrate;
 pub mod parked;
 pub mod projections;

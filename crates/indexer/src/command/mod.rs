@@ -2,7 +2,19 @@
 
 use crate::{config::Config, shutdown::Shutdown};
 
+pub mod bench;
+pub mod crawl;
+pub mod devnet;
+pub mod export;
+pub mod import;
+pub mod migrate;
+pub mod parked;
+pub mod rebuild;
+pub mod roles;
+pub mod schema;
 pub mod services;
+pub mod status;
+pub mod up;
 
 /// What every command is given.
 #[derive(Debug)]

@@ -1,0 +1,237 @@
+//! `bench ingest`: the main job as a whole.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use serde_json::json;
+use store::Store;
+
+use super::{
+    child::Process,
+    latency::{self, Latency},
+    limits::{self, Limits},
+    machine,
+};
+use crate::{
+    command::Context,
+    embedded::{Options, Services, Stop},
+};
+
+/// Drives generated legacy traffic from a node through RabbitMQ into the log and the projections,
+/// signatures verified, and prints rates beside the limits measured in the same run.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How many envelopes to drive as fast as they go
+    #[arg(long, default_value_t = 1_000_000)]
+    envelopes: u64,
+    /// How many envelopes the limits are measured with
+    #[arg(long, default_value_t = 200_000)]
+    limit_envelopes: usize,
+    /// Envelopes a second while latency is measured
+    #[arg(long, default_value_t = 1_000)]
+    latency_rate: u32,
+    /// How long latency is measured, in seconds
+    #[arg(long, default_value_t = 20)]
+    latency_seconds: u64,
+    /// Where the benchmark keeps its files while it runs [default: a temporary folder]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the flood showed.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+struct Flood {
+    envelopes: u64,
+    seconds: f64,
+    rate: f64,
+    slowest_tenth: f64,
+    program_peak_mib: u64,
+    program_cpu_us: f64,
+    services_cpu_us: f64,
+    node_cpu_us: f64,
+}
+
+/// Runs the benchmark.
+pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
+    let temporary = tempfile::Builder::new().prefix("xmtp-indexer-bench").tempdir()?;
+    let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
+    open_to_postgres(temporary.path())?;
+    let services =
+        Services::start(&folder.join("data"), Options::default(), |step| eprintln!("  … {step}"))
+            .await?;
+    let outcome = tokio::select! {
+        outcome = measure(&args, &folder, &services) => outcome,
+        () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
+    };
+    services.stop(Stop::Graceful).await;
+    let (limits, flood, latency) = outcome?;
+    match args.json {
+        true => println!(
+            "{}",
+            json!({ "limits": limits, "flood": flood, "latency": latency, "load1": machine::load() })
+        ),
+        false => show(&args, &limits, &flood, &latency),
+    }
+    Ok(())
+}
+
+/// The server that runs as another user must be able to enter.
+fn open_to_postgres(folder: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))
+        .context("cannot open the folder")
+}
+
+async fn measure(
+    args: &Args,
+    folder: &Path,
+    services: &Services,
+) -> anyhow::Result<(Limits, Flood, Latency)> {
+    let database = services.postgres_url().context("no database")?.to_owned();
+    let broker = services.wait_amqp().await?.to_owned();
+    let store = Store::connect(store::Options::new(&database)).await?;
+    store.migrate().await?;
+    store.extend_partitions().await?;
+    eprintln!("  load {}, fdatasync {:.2} ms", machine::load(), machine::fdatasync_ms(folder)?);
+
+    eprintln!("  … limits");
+    let limits = limits::measure(&store, &broker, args.limit_envelopes).await?;
+    eprintln!("  … {} envelopes as fast as they go", args.envelopes);
+    let flood = flood(args, folder, &store, services, &database, &broker).await?;
+    eprintln!("  … latency at {} envelopes a second", args.latency_rate);
+    let environment =
+        [("DATABASE_URL", database.as_str()), ("AMQP_URL", broker.as_str()), ("RUST_LOG", "warn")];
+    let rate = args.latency_rate.to_string();
+    let (node, url) = start_node(&["--generate", &rate, "--seed", "2"], folder).await?;
+    let (up, graphql) = start_up(&url, &environment, folder).await?;
+    // The generator first registers its wallets; that is not what is measured.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let latency = latency::measure(&graphql, Duration::from_secs(args.latency_seconds)).await;
+    up.stop().await?;
+    node.stop().await?;
+    Ok((limits, flood, latency?))
+}
+
+async fn start_node(more: &[&str], folder: &Path) -> anyhow::Result<(Process, String)> {
+    let mut args = vec!["devnet", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    args.extend(more);
+    let mut node = Process::start(&args, &[("RUST_LOG", "warn")], &folder.join("node.log"))?;
+    let url = node.word_behind("gRPC").await?;
+    Ok((node, url))
+}
+
+async fn start_up(
+    node: &str,
+    environment: &[(&str, &str)],
+    folder: &Path,
+) -> anyhow::Result<(Process, String)> {
+    let data = folder.join("up");
+    let source = format!("message-api={node}");
+    let args = [
+        "up",
+        "--source",
+        &source,
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        &data.display().to_string(),
+        "--set",
+        "network=bench",
+    ];
+    let mut up = Process::start(&args, environment, &folder.join("up.log"))?;
+    let graphql = up.word_behind("GraphQL").await?;
+    Ok((up, graphql))
+}
+
+async fn flood(
+    args: &Args,
+    folder: &Path,
+    store: &Store,
+    services: &Services,
+    database: &str,
+    broker: &str,
+) -> anyhow::Result<Flood> {
+    let environment = [("DATABASE_URL", database), ("AMQP_URL", broker), ("RUST_LOG", "warn")];
+    let limit = args.envelopes.to_string();
+    let (node, url) = start_node(&["--generate", "0", "--limit", &limit], folder).await?;
+    let service_cpu = || services.pids().iter().map(|&pid| machine::cpu_seconds(pid)).sum::<f64>();
+    let before = (service_cpu(), machine::cpu_seconds(node.pid()));
+    let (up, _) = start_up(&url, &environment, folder).await?;
+    let bar = crate::progress::bar("envelopes derived", args.envelopes);
+    let (mut began, mut marks) = (None, Vec::new());
+    let goal = i64::try_from(args.envelopes)?;
+    loop {
+        let head = store.head().await?.0;
+        let done = store.watermarks().await?.iter().map(|mark| mark.position.0).min().unwrap_or(0);
+        if head > 0 && began.is_none() {
+            began = Some(Instant::now());
+        }
+        bar.set_position(u64::try_from(done)?);
+        if let Some(began) = began {
+            marks.push((began.elapsed().as_secs_f64(), done));
+        }
+        if done >= goal {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    bar.finish_and_clear();
+    let seconds = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+    let count = args.envelopes as f64;
+    let flood = Flood {
+        envelopes: args.envelopes,
+        seconds,
+        rate: count / seconds,
+        slowest_tenth: slowest_tenth(&marks, goal),
+        program_peak_mib: machine::peak_mib(up.pid()).unwrap_or_default(),
+        program_cpu_us: machine::cpu_seconds(up.pid()) * 1e6 / count,
+        services_cpu_us: (service_cpu() - before.0) * 1e6 / count,
+        node_cpu_us: (machine::cpu_seconds(node.pid()) - before.1) * 1e6 / count,
+    };
+    up.stop().await?;
+    node.stop().await?;
+    Ok(flood)
+}
+
+/// The rate of the slowest tenth: what is sustained does not fade.
+fn slowest_tenth(marks: &[(f64, i64)], goal: i64) -> f64 {
+    let at = |share: i64| {
+        marks.iter().find(|(_, done)| *done >= goal * share / 10).map_or(0.0, |(when, _)| *when)
+    };
+    (0..10)
+        .map(|tenth| (at(tenth + 1) - at(tenth)).max(1e-3))
+        .map(|took| goal as f64 / 10.0 / took)
+        .fold(f64::INFINITY, f64::min)
+}
+
+fn show(args: &Args, limits: &Limits, flood: &Flood, latency: &Latency) {
+    println!();
+    println!(
+        "  messages of {:.0} bytes on average; load {}",
+        limits.message_bytes,
+        machine::load()
+    );
+    println!("  limit: broker alone        {:>9.0} envelopes/s", limits.broker);
+    println!("  limit: COPY alone          {:>9.0} envelopes/s", limits.copy);
+    println!(
+        "  node to projections        {:>9.0} envelopes/s over {} ({:.1} s); slowest tenth {:.0}",
+        flood.rate, flood.envelopes, flood.seconds, flood.slowest_tenth
+    );
+    println!("    of the broker            {:>9.2}", flood.rate / limits.broker);
+    println!("    of COPY                  {:>9.2}", flood.rate / limits.copy);
+    println!(
+        "  CPU per envelope           {:>9.1} us program, {:.1} us Postgres and RabbitMQ, {:.1} us node",
+        flood.program_cpu_us, flood.services_cpu_us, flood.node_cpu_us
+    );
+    println!("  the program's memory       {:>9} MiB at most", flood.program_peak_mib);
+    println!(
+        "  visible in GraphQL         {:>9.0} ms p50, {:.0} ms p99, {:.0} ms max at {}/s ({} envelopes)",
+        latency.p50, latency.p99, latency.max, args.latency_rate, latency.samples
+    );
+}

@@ -1,0 +1,130 @@
+//! `bench log`: what the order of the log costs.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde_json::json;
+use store::{Page, Store};
+use wire::Envelope;
+
+use super::{limits, machine};
+use crate::{
+    command::Context,
+    embedded::{Options, Services, Stop},
+};
+
+/// Appends full pages with one, two and four appenders, in order (as the product does: the head's
+/// row is held until the commit) and without any order (what a position by transaction snapshot
+/// would allow at best), beside COPY alone.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Envelopes a run
+    #[arg(long, default_value_t = 200_000)]
+    envelopes: usize,
+    /// Envelopes a page
+    #[arg(long, default_value_t = 4_096)]
+    page: usize,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the benchmark.
+pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
+    let folder = tempfile::Builder::new().prefix("xmtp-indexer-bench").tempdir()?;
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
+    }
+    let options = Options { rabbitmq: false, ..Options::default() };
+    let services =
+        Services::start(&folder.path().join("data"), options, |step| eprintln!("  … {step}"))
+            .await?;
+    let outcome = tokio::select! {
+        outcome = measure(&args, &services) => outcome,
+        () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
+    };
+    services.stop(Stop::Graceful).await;
+    let (copy, rows) = outcome?;
+    if args.json {
+        println!("{}", json!({ "copy": copy, "runs": rows, "load1": machine::load() }));
+        return Ok(());
+    }
+    println!();
+    println!("  COPY alone                 {copy:>9.0} envelopes/s; load {}", machine::load());
+    for (appenders, ordered, unordered) in rows {
+        println!(
+            "  {appenders} appender(s), in order      {ordered:>9.0} envelopes/s, {:.2} of COPY; without order {unordered:.0}: order keeps {:.2}",
+            ordered / copy,
+            ordered / unordered
+        );
+    }
+    Ok(())
+}
+
+async fn measure(
+    args: &Args,
+    services: &Services,
+) -> anyhow::Result<(f64, Vec<(usize, f64, f64)>)> {
+    let url = services.postgres_url().context("no database")?;
+    let store = Store::connect(store::Options::new(url)).await?;
+    store.migrate().await?;
+    store.extend_partitions().await?;
+    let envelopes = limits::envelopes(args.envelopes);
+    let rate = |took: Duration| envelopes.len() as f64 / took.as_secs_f64();
+    let began = Instant::now();
+    store.copy_limit(&envelopes, args.page).await?;
+    let copy = rate(began.elapsed());
+    let mut rows = Vec::new();
+    for (round, appenders) in [1, 2, 4].into_iter().enumerate() {
+        let mut rates = [0.0; 2];
+        for (which, ordered) in [true, false].into_iter().enumerate() {
+            // Each run appends envelopes of its own: duplicates would be free.
+            let shift = u64::try_from(round * 2 + which)? + 1;
+            rates[which] =
+                rate(append(&store, &envelopes, shift, args.page, appenders, ordered).await?);
+        }
+        rows.push((appenders, rates[0], rates[1]));
+    }
+    Ok((copy, rows))
+}
+
+async fn append(
+    store: &Store,
+    envelopes: &[Envelope],
+    shift: u64,
+    page: usize,
+    appenders: usize,
+    ordered: bool,
+) -> anyhow::Result<Duration> {
+    let pages: Vec<Page> = envelopes
+        .chunks(page)
+        .map(|part| Page {
+            source: "bench".into(),
+            cursor: None,
+            envelopes: part
+                .iter()
+                .map(|e| Envelope { timestamp_ns: e.timestamp_ns + shift, ..e.clone() })
+                .collect(),
+        })
+        .collect();
+    let began = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for appender in 0..appenders {
+        let store = store.clone();
+        let mine: Vec<Page> = pages.iter().skip(appender).step_by(appenders).cloned().collect();
+        tasks.spawn(async move {
+            for page in mine {
+                match ordered {
+                    true => store.append(std::slice::from_ref(&page)).await.map(|_| ())?,
+                    false => store.append_unordered(std::slice::from_ref(&page)).await?,
+                }
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(began.elapsed())
+}

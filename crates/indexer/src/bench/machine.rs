@@ -1,0 +1,57 @@
+//! What the machine says of itself and of processes, from `/proc`.
+
+use std::{fs, io::Write, path::Path, time::Instant};
+
+/// The load of the last minute: figures under other people's load are worth less.
+pub fn load() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().unwrap_or("?").to_owned()
+}
+
+/// The longest resident set that a process ever had, in MiB.
+pub fn peak_mib(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+}
+
+/// CPU seconds that a process and all its descendants have used so far.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let mut total = 0.0;
+    let mut waiting = vec![pid];
+    while let Some(pid) = waiting.pop() {
+        total += own_cpu_seconds(pid);
+        let children =
+            fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        waiting.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+    }
+    total
+}
+
+/// CPU seconds of one process, with those of children that it has waited for.
+fn own_cpu_seconds(pid: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything; fields count from behind it.
+    let fields: Vec<f64> = text
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().filter_map(|field| field.parse().ok()).collect())
+        .unwrap_or_default();
+    // Of the numeric fields after the state: utime, stime, cutime, cstime are the 11th to the 14th. A tick is 10 ms.
+    fields.get(10..14).map_or(0.0, |ticks| ticks.iter().sum::<f64>() / 100.0)
+}
+
+/// The median time of a small write that must reach the disk, in milliseconds.
+pub fn fdatasync_ms(folder: &Path) -> std::io::Result<f64> {
+    let path = folder.join("fdatasync");
+    let mut file = fs::File::create(&path)?;
+    let mut times = Vec::new();
+    for _ in 0..21 {
+        file.write_all(&[7; 8192])?;
+        let began = Instant::now();
+        file.sync_data()?;
+        times.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    fs::remove_file(path)?;
+    times.sort_by(f64::total_cmp);
+    Ok(times.get(times.len() / 2).copied().unwrap_or_default())
+}

@@ -1,0 +1,8 @@
+//! Benchmarks: real processes, real services, ratios against limits that are measured in the same run.
+
+pub mod child;
+pub mod ingest;
+pub mod latency;
+pub mod limits;
+pub mod log;
+pub mod machine;

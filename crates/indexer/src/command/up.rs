@@ -1,0 +1,263 @@
+//! `up`: every role in one process, with private services where none are configured.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use devnet::{Devnet, Generator};
+use ingest::{Puller, Queue};
+use store::Store;
+
+use super::{Context, roles::sources};
+use crate::{
+    config::Config,
+    embedded::{Announcement, Options, Services, Stop},
+    progress, reach,
+    role::{self, Roles},
+    shutdown::Shutdown,
+    web,
+};
+
+/// Real traffic of official clients, so that the local network has something to say anywhere.
+const CAPTURE: &[u8] = include_bytes!("../../../../tests/captures/legacy-a/envelopes.ndjson.gz");
+
+/// A wallet of the capture that has bundles, invitations and conversations: something to look at.
+const A_WALLET: &str = "0xF0AaB66E6c64557D426d80F0067042067ac2df8B";
+
+/// Runs everything in one process. Without DATABASE_URL and AMQP_URL it runs a private PostgreSQL
+/// and a private RabbitMQ in the data folder, and keeps them there between runs.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Adds a local network that plays captured real traffic and goes on making some
+    #[arg(long)]
+    devnet: bool,
+    /// How many new envelopes the local network makes a second
+    #[arg(long, value_name = "RATE", default_value_t = 20, requires = "devnet")]
+    devnet_rate: u32,
+    /// A public network to read from
+    #[arg(long, value_enum)]
+    pub network: Option<Network>,
+    /// A node to read from, KIND=URL, for example message-api=http://127.0.0.1:5556 (repeatable)
+    #[arg(long = "source", value_name = "KIND=URL")]
+    pub sources: Vec<String>,
+    /// Where to serve GraphQL
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+/// The public networks of V1 and V2.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Network {
+    /// dev.xmtp.network
+    Dev,
+    /// production.xmtp.network
+    Production,
+}
+
+impl Network {
+    /// Its name, as it stands in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Network::Dev => "dev",
+            Network::Production => "production",
+        }
+    }
+
+    /// Where its nodes answer.
+    pub fn source(self) -> String {
+        format!("message-api=https://grpc.{}.xmtp.network:443", self.name())
+    }
+}
+
+/// Runs the command.
+pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
+    let Context { config, shutdown } = context;
+    // Wrong settings are told before anything is started.
+    let sources = sources(&config)?;
+    let options = Options {
+        postgres: config.database.url.is_none(),
+        rabbitmq: config.queue.url.is_none(),
+        ..Options::default()
+    };
+    let services = tokio::select! {
+        services = Services::start(&config.data_dir, options, |step| eprintln!("  … {step}")) => services?,
+        () = shutdown.requested() => return Ok(()),
+    };
+    let outcome = with_services(&args, &config, sources, &shutdown, &services).await;
+    eprintln!("  … stopping the private services");
+    services.stop(Stop::Graceful).await;
+    outcome
+}
+
+async fn with_services(
+    args: &Args,
+    config: &Config,
+    mut sources: Vec<ingest::Source>,
+    shutdown: &Shutdown,
+    services: &Services,
+) -> anyhow::Result<()> {
+    let database_url = match (&config.database.url, services.postgres_url()) {
+        (Some(url), _) => url.expose(),
+        (None, Some(url)) => url,
+        (None, None) => anyhow::bail!("no database"),
+    };
+    let store = reach::connect(config, database_url).await?;
+    store.migrate().await?;
+    store.extend_partitions().await?;
+
+    // The API and the projector need no broker, and the broker boots for seconds.
+    let mut roles = Roles::default();
+    let projector = role::project(store.clone(), config);
+    roles.start("project", |stop| projector.run(stop));
+    let known_queue = Arc::new(OnceLock::new());
+    let server = web::bind(store.clone(), config, known_queue.clone())?;
+    let http_url = format!("http://{}", server.addr());
+    roles.start("serve", |stop| server.run(stop));
+
+    let devnet = match args.devnet {
+        true => Some(start_devnet(args, &config.data_dir).await?),
+        false => None,
+    };
+    if let Some(devnet) = &devnet {
+        sources.push(ingest::Source {
+            name: "devnet".to_owned(),
+            kind: ingest::Kind::MessageApi,
+            url: devnet.grpc_url(),
+        });
+    }
+    let announcement = Announcement {
+        database_url: config.database.url.as_ref().map(|url| url.expose().to_owned()),
+        amqp_url: config.queue.url.as_ref().map(|url| url.expose().to_owned()),
+        http_url: Some(http_url.clone()),
+        node_url: devnet.as_ref().map(Devnet::grpc_url),
+    };
+    services.announce(announcement)?;
+
+    let taking_in = async {
+        let queue = open_queue(config, services).await?;
+        known_queue.set(queue.clone()).ok();
+        let worker = role::index(store.clone(), queue.clone(), config);
+        roles.start("index", |stop| worker.run(stop));
+        for source in sources.clone() {
+            let puller = Puller {
+                source,
+                queue: queue.clone(),
+                store: store.clone(),
+                options: role::pulling(config)?,
+            };
+            roles.start("pull", |stop| puller.run(stop));
+        }
+        anyhow::Ok(())
+    };
+    let started = tokio::select! {
+        started = taking_in => started,
+        () = shutdown.requested() => Ok(()),
+    };
+    let watching = started.is_ok() && !shutdown.is_requested();
+    if watching {
+        tell(&http_url, services, devnet.as_ref(), &sources);
+        tokio::select! {
+            told = catch_up(&store, devnet.as_ref()) => told.context("while catching up")?,
+            () = shutdown.requested() => {}
+        }
+    }
+    if let Err(error) = started {
+        shutdown.request();
+        roles.until_stopped(shutdown).await.ok();
+        return Err(error);
+    }
+    let outcome = roles.until_stopped(shutdown).await;
+    if let Some(devnet) = devnet {
+        tokio::time::timeout(Duration::from_secs(5), devnet.stop()).await.ok();
+    }
+    outcome
+}
+
+async fn open_queue(config: &Config, services: &Services) -> anyhow::Result<Queue> {
+    let url = match &config.queue.url {
+        Some(url) => url.expose().to_owned(),
+        None => services.wait_amqp().await?.to_owned(),
+    };
+    Ok(Queue::connect(&url).await?)
+}
+
+/// The capture is compiled in and laid down as a file, because a network plays files.
+async fn start_devnet(args: &Args, data_dir: &Path) -> anyhow::Result<Devnet> {
+    let folder = data_dir.join("devnet");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    let capture: PathBuf = folder.join("legacy-a.ndjson.gz");
+    std::fs::write(&capture, CAPTURE)
+        .with_context(|| format!("cannot write {}", capture.display()))?;
+    let options = devnet::Options {
+        captures: vec![capture],
+        http: Some(([127, 0, 0, 1], 0).into()),
+        generate: (args.devnet_rate > 0).then(|| Generator {
+            rate: Some(args.devnet_rate),
+            keep: Some(200_000),
+            ..Generator::new(1)
+        }),
+        wait_for_subscriber: true,
+        ..devnet::Options::default()
+    };
+    // Stopped by hand, after the pullers: a stream that ends first would look like a gap.
+    Ok(Devnet::start(options, tokio_util::sync::CancellationToken::new()).await?)
+}
+
+/// Where to look.
+fn tell(http_url: &str, services: &Services, devnet: Option<&Devnet>, sources: &[ingest::Source]) {
+    println!();
+    println!("  GraphQL    {http_url}/graphql");
+    println!("  Health     {http_url}/healthz, {http_url}/readyz");
+    println!("  Metrics    {http_url}/metrics");
+    if let Some(devnet) = devnet {
+        println!(
+            "  Devnet     {} (gRPC), {} (HTTP/JSON)",
+            devnet.grpc_url(),
+            devnet.http_url().unwrap_or_default()
+        );
+    }
+    for source in sources.iter().filter(|source| source.name != "devnet") {
+        println!("  Source     {} ({}) {}", source.name, source.kind, source.url);
+    }
+    println!("  Data       {}", services.data_dir().display());
+    if devnet.is_some() {
+        println!();
+        println!("  Try        curl -s {http_url}/graphql -H 'content-type: application/json' \\");
+        println!(
+            "               -d '{{\"query\":\"{{ account(address: \\\"{A_WALLET}\\\") {{ contactBundle {{ version verification }} invites(first: 3) {{ totalCount nodes {{ sender {{ address }} recipient {{ address }} createdAt }} }} }} }}\"}}'"
+        );
+    } else if sources.is_empty() {
+        println!();
+        println!(
+            "  No source is configured: `xmtp-indexer import FILE` brings envelopes in, --source or --devnet reads nodes"
+        );
+    }
+    println!();
+}
+
+/// Shows how the derived tables come up to what is there; returns when they have.
+async fn catch_up(store: &Store, devnet: Option<&Devnet>) -> anyhow::Result<()> {
+    let bar = progress::bar("envelopes indexed", 0);
+    let goal = devnet.map_or(0, Devnet::stored);
+    let began = std::time::Instant::now();
+    loop {
+        let head = usize::try_from(store.head().await?.0)?;
+        let done = store.watermarks().await?.iter().map(|mark| mark.position.0).min().unwrap_or(0);
+        let done = usize::try_from(done)?;
+        bar.set_length(u64::try_from(goal.max(head))?);
+        bar.set_position(u64::try_from(done)?);
+        if done >= goal && done >= head.saturating_sub(100) {
+            bar.finish_and_clear();
+            println!(
+                "  Indexed    {done} envelopes in {:.1} s; new ones follow as they come. Ctrl-C stops and keeps the data.",
+                began.elapsed().as_secs_f64()
+            );
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
