@@ -11,15 +11,18 @@ pub struct Cursor {
     pub whole_until_ns: u64,
     /// Topics that were first seen up to this position of the log have been read back to their beginning.
     pub read_back_to: u64,
+    /// When the stream of this source was first read (ours, nanoseconds since 1970); 0 when it never was. It does not change.
+    pub watched_since_ns: u64,
 }
 
 impl Cursor {
     /// As kept.
     #[must_use]
     pub fn to_bytes(self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(16);
+        let mut bytes = BytesMut::with_capacity(24);
         bytes.put_u64(self.whole_until_ns);
         bytes.put_u64(self.read_back_to);
+        bytes.put_u64(self.watched_since_ns);
         bytes.freeze()
     }
 
@@ -32,7 +35,7 @@ impl Cursor {
                 .and_then(|word| word.try_into().ok())
                 .map_or(0, u64::from_be_bytes)
         };
-        Self { whole_until_ns: word(0), read_back_to: word(8) }
+        Self { whole_until_ns: word(0), read_back_to: word(8), watched_since_ns: word(16) }
     }
 }
 
@@ -43,8 +46,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_comes_back_and_sorts_as_its_bytes(a in any::<(u64, u64)>(), b in any::<(u64, u64)>()) {
-            let cursor = |(whole_until_ns, read_back_to)| Cursor { whole_until_ns, read_back_to };
+        fn it_comes_back_and_sorts_as_its_bytes(a in any::<[u64; 3]>(), b in any::<[u64; 3]>()) {
+            let cursor = |[whole_until_ns, read_back_to, watched_since_ns]: [u64; 3]| Cursor { whole_until_ns, read_back_to, watched_since_ns };
             let (a, b) = (cursor(a), cursor(b));
             prop_assert_eq!(Cursor::from_bytes(Some(&a.to_bytes())), a);
             prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));

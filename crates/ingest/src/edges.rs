@@ -51,6 +51,11 @@ pub(crate) fn topics_of(account: Address) -> [String; 4] {
     ]
 }
 
+/// Its private store. Asked for only where and when the stream would have shown it: nobody goes looking for sealed keys.
+pub(crate) fn private_store_of(account: Address) -> String {
+    topic::name::private_store(account)
+}
+
 /// The same names as early clients spelled them. Empty when the spellings do not differ.
 pub(crate) fn lower_case_topics_of(account: Address) -> Vec<String> {
     let (spelled, lower) = (account.to_string(), account.lower());

@@ -3,7 +3,7 @@
 //! A node's stream has no memory, so each (re)subscription is followed by a sweep: every topic that we know is asked for
 //! everything since the stream was last whole, less an overlap for senders whose clocks are behind. What the gap itself
 //! brought into being is followed, too: every wallet that we know, and every one that a swept envelope names, is asked for
-//! under the four names that follow from its address.
+//! under the names that follow from its address.
 //!
 //! Known topics are read from a derived table, which lags behind the log, which lags behind the queue. A sweep does not
 //! wait for them: a topic that it misses on that account has its first row later than the cursor's `read_back_to`, and is
@@ -18,13 +18,13 @@ use tokio_util::sync::CancellationToken;
 use wire::{Address, TopicKind, Verifier, topic};
 
 use crate::ask::Asker;
-use crate::edges::{edge, topics_of};
+use crate::edges::{edge, private_store_of, topics_of};
 use crate::error::Result;
 use crate::feed::Feed;
 use crate::source::Trouble;
 use crate::source::message_api::{QUERY_TOPICS, Question};
 
-/// What legacy nodes store. Private stores are asked for only where the stream had shown them.
+/// What legacy nodes store.
 const STORED: [TopicKind; 9] = [
     TopicKind::Contact,
     TopicKind::Intro,
@@ -63,7 +63,7 @@ impl Sweeper {
         if !self.table_is_whole(token).await? {
             return Ok(Ended::Cancelled);
         }
-        let mut followed = Followed::default();
+        let mut followed = Followed::since(from_ns);
         let mut after: Option<String> = None;
         loop {
             let names = self.store.known_topics(after.as_deref(), KNOWN_PAGE, &STORED).await?;
@@ -77,7 +77,7 @@ impl Sweeper {
         loop {
             let accounts = self.store.known_accounts(after, KNOWN_PAGE).await?;
             let Some(last) = accounts.last().copied() else { break };
-            let names = accounts.iter().flat_map(|account| topics_of(*account)).collect();
+            let names = accounts.iter().flat_map(|account| asked_of(*account, from_ns)).collect();
             if self.ask_all(names, from_ns, &mut followed, token).await? == Ended::Cancelled {
                 return Ok(Ended::Cancelled);
             }
@@ -173,9 +173,11 @@ impl Sweeper {
 
     /// Reads topics back to their beginning that were first seen after this position, with the derivable topics of the
     /// wallets that their names name. Tells up to which position; `None` when there is nothing to do or it was cancelled.
+    /// Their private stores are asked for only since the stream has been watched.
     pub(crate) async fn read_back(
         &self,
         after: Position,
+        watched_since_ns: u64,
         token: &CancellationToken,
     ) -> Result<Option<Position>> {
         if !self.table_is_whole(token).await? {
@@ -183,30 +185,54 @@ impl Sweeper {
         }
         let topics = self.store.topics_first_seen(after, QUERY_TOPICS as i64, &STORED).await?;
         let Some(reached) = topics.last().map(|(_, position)| *position) else { return Ok(None) };
-        let mut names: HashSet<String> = HashSet::new();
+        let (mut names, mut private_stores) = (HashSet::new(), HashSet::new());
         for (name, _) in topics {
             let topic = wire::Topic::parse(&name);
             let pair = topic.participants().map(|(a, b)| [a, b]).into_iter().flatten();
-            names.extend(topic.owner().into_iter().chain(pair).flat_map(topics_of));
-            names.insert(name);
+            for account in topic.owner().into_iter().chain(pair) {
+                names.extend(topics_of(account));
+                private_stores.insert(private_store_of(account));
+            }
+            if topic.kind() == TopicKind::PrivateStore {
+                private_stores.insert(name);
+            } else {
+                names.insert(name);
+            }
         }
         // Edges are not followed: that is what a crawl is for.
-        let ended =
-            self.ask_all(names.into_iter().collect(), 0, &mut Followed::closed(), token).await?;
-        Ok((ended == Ended::Complete).then_some(reached))
+        for (names, from_ns) in [(names, 0), (private_stores, watched_since_ns)] {
+            let names = names.into_iter().collect();
+            if self.ask_all(names, from_ns, &mut Followed::closed(), token).await?
+                == Ended::Cancelled
+            {
+                return Ok(None);
+            }
+        }
+        Ok(Some(reached))
     }
+}
+
+/// What a wallet is asked for when a gap is closed. The first sweep of all closes none: it looks at all of history.
+fn asked_of(account: Address, from_ns: u64) -> impl Iterator<Item = String> {
+    let private_store = (from_ns > 0).then(|| private_store_of(account));
+    topics_of(account).into_iter().chain(private_store)
 }
 
 /// Wallets and pairs that swept envelopes name.
 #[derive(Default)]
 struct Followed {
     closed: bool,
+    from_ns: u64,
     accounts: HashSet<Address>,
     pairs: HashSet<(Address, Address)>,
     waiting: Vec<String>,
 }
 
 impl Followed {
+    fn since(from_ns: u64) -> Self {
+        Self { from_ns, ..Self::default() }
+    }
+
     /// Follows nobody.
     fn closed() -> Self {
         Self { closed: true, ..Self::default() }
@@ -219,7 +245,7 @@ impl Followed {
         let Some(edge) = edge(envelope, verifier) else { return };
         for account in [edge.sender, edge.recipient] {
             if self.accounts.insert(account) {
-                self.waiting.extend(topics_of(account));
+                self.waiting.extend(asked_of(account, self.from_ns));
             }
         }
         let pair = (edge.sender.min(edge.recipient), edge.sender.max(edge.recipient));
