@@ -7,7 +7,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -54,7 +54,9 @@ async fn embedded_services_keep_data_through_kills_and_restarts() {
     until("PostgreSQL is back", || sql(&database, "select n from kept").is_ok_and(|n| n == "1"));
     assert_ne!(before, services.pids());
 
-    // So does the broker.
+    // So does the broker. It writes down which quorum queues it has about a second after they are
+    // declared; killed before that, it forgets them.
+    until("the broker has written down its queue", || queue_is_written_down(&data));
     let pid = broker_of(&data).unwrap();
     kill(pid);
     until("the broker was restarted", || broker_of(&data).is_ok_and(|now| now != pid));
@@ -88,38 +90,26 @@ async fn embedded_services_keep_data_through_kills_and_restarts() {
 /// A whole process with its services, killed at once: children first see their parent die, then the
 /// next start finds pid files that lie.
 fn a_killed_tree_is_recovered(data: &Path, database: &str) {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"))
-        .args(["services", "--data-dir"])
-        .arg(data)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut program = Program::start(data, &["services"]);
     until("the program announces", || running(data).is_ok_and(|holder| holder.is_some()));
     let holder = running(data).unwrap().unwrap();
-    assert_eq!(holder.pid, program.id());
+    assert_eq!(holder.pid, program.0.id());
     assert_eq!(holder.database_url.as_deref(), Some(database));
     let children = [server_of(data).unwrap(), broker_of(data).unwrap()];
 
     // Only the program: the kernel tells its children.
-    program.kill().unwrap();
-    program.wait().unwrap();
+    program.kill();
     for child in children {
         until("children follow their parent", || !alive(child));
     }
     assert!(running(data).unwrap().is_none());
 
     // All of them at once, and pids in the files that belong to others by now.
-    let mut program = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"))
-        .args(["services", "--no-rabbitmq", "--data-dir"])
-        .arg(data)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut program = Program::start(data, &["services", "--no-rabbitmq"]);
     until("the program announces", || running(data).is_ok_and(|holder| holder.is_some()));
     let server = server_of(data).unwrap();
     kill(server);
-    program.kill().unwrap();
-    program.wait().unwrap();
+    program.kill();
     until("the server is gone", || !alive(server));
     let lock = data.join("postgres/data/postmaster.pid");
     if let Ok(text) = fs::read_to_string(&lock) {
@@ -127,6 +117,29 @@ fn a_killed_tree_is_recovered(data: &Path, database: &str) {
         fs::write(&lock, text.replacen(&server.to_string(), &stranger, 1)).unwrap();
     }
     fs::write(data.join("pids/rabbitmq.pid"), format!("{} 1\n", std::process::id())).unwrap();
+}
+
+/// The program, which does not outlive a test that fails.
+struct Program(Child);
+
+impl Program {
+    fn start(data: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"));
+        command.args(arguments).arg("--data-dir").arg(data).stdout(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
 }
 
 async fn one_holder_who_is_named(data: &Path) {
@@ -213,6 +226,13 @@ async fn try_take(url: &str) -> Result<Option<Vec<u8>>> {
     let got = channel.basic_get(QUEUE.into(), BasicGetOptions { no_ack: true }).await?;
     connection.close(200, "done".into()).await?;
     Ok(got.map(|got| got.delivery.data))
+}
+
+fn queue_is_written_down(data: &Path) -> bool {
+    let node = data.join("rabbitmq/mnesia/xmtpidx@localhost/quorum/xmtpidx@localhost");
+    let name = b"%2F_kept";
+    fs::read(node.join("names.dets"))
+        .is_ok_and(|names| names.windows(name.len()).any(|part| part == name))
 }
 
 fn server_of(data: &Path) -> Result<u32> {

@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use super::{
     error::{EmbeddedError, Tried},
+    process::Identity,
     secrets::write_private,
 };
 
@@ -148,15 +149,16 @@ pub fn running(data_dir: &Path) -> Result<Option<Running>, EmbeddedError> {
         }
     }
     let path = announced(data_dir);
-    match fs::read_to_string(&path) {
+    let running: Running = match fs::read_to_string(&path) {
         Ok(text) => serde_json::from_str(&text)
-            .map(Some)
             .map_err(std::io::Error::from)
-            .tried(|| format!("understand {}", path.display())),
+            .tried(|| format!("understand {}", path.display()))?,
         // Held, and still starting.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).tried(|| format!("read {}", path.display())),
-    }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).tried(|| format!("read {}", path.display())),
+    };
+    // For a moment after a start, what a killed holder announced is still there.
+    Ok(Identity::of(running.pid).is_some().then_some(running))
 }
 
 fn announced(data_dir: &Path) -> PathBuf {
@@ -198,5 +200,13 @@ mod tests {
         drop(lock);
         write_private(&announced(folder.path()), &left).unwrap();
         assert!(running(folder.path()).unwrap().is_none());
+        // Nor is it in the moment in which the next holder has the lock, and nothing more.
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        let dead = left.replace(&seen.pid.to_string(), &child.id().to_string());
+        let lock = Lock::take(folder.path()).await.unwrap();
+        write_private(&announced(folder.path()), &dead).unwrap();
+        assert!(running(folder.path()).unwrap().is_none());
+        drop(lock);
     }
 }
