@@ -70,7 +70,7 @@ macro_rules! columns {
 }
 
 impl ContactBundle {
-    fn from_row(row: &Row) -> Result<ContactBundle> {
+    pub(super) fn from_row(row: &Row) -> Result<ContactBundle> {
         let mut columns = Columns::of(row, "derived.contact_bundles");
         Ok(ContactBundle {
             position: Position(columns.get()?),
@@ -132,7 +132,7 @@ pub struct ContactBundleFilter {
 }
 
 impl ContactBundleFilter {
-    fn filter(&self, head: Position) -> Filter {
+    pub(super) fn filter(&self, head: Position) -> Filter {
         let mut filter = Filter::default();
         let head = filter.and_slot("position <= ?", head.0);
         filter.and_if("account = ?", self.account.map(|a| a.as_bytes().to_vec()));
@@ -157,7 +157,7 @@ impl ContactBundleFilter {
     }
 }
 
-const LIST: List = List {
+pub(super) const LIST: List = List {
     columns: columns!(),
     table: "derived.contact_bundles b",
     sort: Some("published_ns"),

@@ -40,7 +40,7 @@ macro_rules! columns {
 }
 
 impl Invite {
-    fn from_row(row: &Row) -> Result<Invite> {
+    pub(super) fn from_row(row: &Row) -> Result<Invite> {
         let mut columns = Columns::of(row, "derived.invites");
         Ok(Invite {
             id: columns.get()?,
@@ -81,7 +81,7 @@ pub struct InviteFilter {
 }
 
 impl InviteFilter {
-    fn filter(&self, head: Position) -> Filter {
+    pub(super) fn filter(&self, head: Position) -> Filter {
         let mut filter = Filter::default();
         filter.and("first_position <= ?", head.0);
         filter.and_if("sender = ?", self.sender.map(|a| a.as_bytes().to_vec()));
@@ -108,7 +108,7 @@ impl InviteFilter {
     }
 }
 
-const LIST: List = List {
+pub(super) const LIST: List = List {
     columns: columns!(),
     table: "derived.invites",
     sort: Some("created_ns"),

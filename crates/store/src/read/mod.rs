@@ -17,6 +17,7 @@ mod row;
 mod snapshot;
 mod statement;
 mod status;
+mod tail;
 mod topics;
 
 #[cfg(test)]
@@ -31,4 +32,5 @@ pub use messages::{Message, MessageFilter};
 pub use page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder};
 pub use snapshot::Snapshot;
 pub use status::Status;
+pub use tail::Heads;
 pub use topics::{Topic, TopicFilter, TopicOrder};

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The projections that readers read. The head of an answer is where the slowest of them stands.
-const SERVING: [&str; 8] = [
+pub(super) const SERVING: [&str; 8] = [
     "envelopes",
     "topics",
     "accounts",
