@@ -1,0 +1,164 @@
+//! What the tables hold, for tests that ask whether nothing is lost.
+//!
+//! Positions differ from run to run, so rows are told by the envelopes that they are about, and positions within a row are
+//! held against their definition instead ([`Database::contradictions`]).
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, NoTls};
+
+/// A connection of the test's own.
+pub struct Database {
+    client: Client,
+}
+
+/// The rows of every derived table as text, sorted.
+pub type Dump = BTreeMap<String, Vec<String>>;
+
+/// Columns that hold positions, and the one that holds the moment of indexing.
+const LEFT_OUT: &str = "'{position,first_position,last_position,indexed_at}'::text[]";
+
+/// What must hold of positions; each statement counts the rows that break it.
+const LAWS: [(&str, &str); 6] = [
+    (
+        "positions are dense",
+        "select abs(count(*) - (select position from ground.head)) + abs(coalesce(max(position), 0) - count(*))
+           from ground.envelopes",
+    ),
+    (
+        "identities are those of the log",
+        "select count(*) from ground.identities i full join ground.envelopes e using (timestamp_ns, digest)
+          where i.digest is null or e.digest is null",
+    ),
+    (
+        "an invite's first position is that of its first copy",
+        "select count(*) from derived.invites i where first_position is distinct from
+            (select min(position) from derived.envelopes e where e.payload_key = i.id and e.kind = 2)",
+    ),
+    (
+        "a message's first position is that of its first copy",
+        "select count(*) from derived.messages m where first_position is distinct from
+            (select min(position) from derived.envelopes e where e.payload_key = m.id and e.kind in (3, 4))",
+    ),
+    (
+        "a topic's positions are those of its envelopes",
+        "select count(*) from derived.topics t
+           join (select topic_key, min(position) low, max(position) high, count(*) n, sum(size) bytes
+                   from derived.envelopes group by 1) e on e.topic_key = t.key
+          where (first_position, last_position, envelope_count, byte_count) is distinct from (low, high, n, bytes)",
+    ),
+    (
+        "every table has read all of the log",
+        "select count(*) from derived.watermarks where position <> (select position from ground.head)",
+    ),
+];
+
+impl Database {
+    /// Connects, until it works or does not in time.
+    pub async fn connect(url: &str) -> Database {
+        let (client, connection) = crate::patience::until("the database answers", crate::patience::LONG, async || {
+            tokio_postgres::connect(url, NoTls).await.ok()
+        })
+        .await;
+        tokio::spawn(connection);
+        Database { client }
+    }
+
+    /// Makes an empty database on the same server, and gives its address.
+    pub async fn make_another(&self, url: &str, name: &str) -> String {
+        self.client.batch_execute(&format!("create database {name}")).await.unwrap();
+        let (base, _) = url.rsplit_once('/').unwrap();
+        format!("{base}/{name}")
+    }
+
+    /// Runs statements.
+    pub async fn execute(&self, statements: &str) {
+        self.client.batch_execute(statements).await.unwrap();
+    }
+
+    /// The number that a statement gives.
+    pub async fn number(&self, statement: &str) -> i64 {
+        self.client.query_one(statement, &[]).await.unwrap().get(0)
+    }
+
+    /// What the log holds, in its order: time and digest.
+    pub async fn log(&self) -> Vec<(u64, [u8; 32])> {
+        let statement = "select timestamp_ns, digest from ground.envelopes order by position";
+        let rows = self.client.query(statement, &[]).await.unwrap();
+        let read = |row: &tokio_postgres::Row| {
+            let digest: &[u8] = row.get(1);
+            (store::time::from_db(row.get(0)), digest.try_into().unwrap())
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Every derived table, row by row.
+    pub async fn dump(&self) -> Dump {
+        let tables = "select c.relname,
+                exists (select 1 from pg_attribute a
+                         where a.attrelid = c.oid and a.attname = 'position' and not a.attisdropped)
+           from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = 'derived' and c.relkind in ('r', 'p') and not c.relispartition
+            and c.relname <> 'watermarks'";
+        let mut dump = Dump::new();
+        for table in self.client.query(tables, &[]).await.unwrap() {
+            let (name, by_position): (String, bool) = (table.get(0), table.get(1));
+            let about = match by_position {
+                true => "join ground.envelopes g using (position)",
+                false => "",
+            };
+            let which = if by_position { "g.timestamp_ns || ' ' || encode(g.digest, 'hex') || ' ' ||" } else { "" };
+            let statement =
+                format!("select {which} (to_jsonb(t) - {LEFT_OUT})::text from derived.{name} t {about}");
+            let rows = self.client.query(&statement, &[]).await.unwrap();
+            let mut rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+            rows.sort_unstable();
+            dump.insert(name, rows);
+        }
+        assert_eq!(dump.len(), 8, "{:?}", dump.keys());
+        dump
+    }
+
+    /// What contradicts itself; nothing, if all is well.
+    pub async fn contradictions(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (law, statement) in LAWS {
+            let broken = self.number(&format!("select ({statement})::bigint")).await;
+            if broken != 0 {
+                found.push(format!("{law}: {broken} do not"));
+            }
+        }
+        found
+    }
+}
+
+/// Both must hold the same rows. Says of each table how many are missing or too much, and shows some.
+pub fn same(what: &str, expected: &Dump, got: &Dump) {
+    let mut wrong = Vec::new();
+    for (table, rows) in expected {
+        let (mut missing, mut extra) = (Vec::new(), Vec::new());
+        let (mut a, mut b) = (rows.iter().peekable(), got[table].iter().peekable());
+        loop {
+            match (a.peek(), b.peek()) {
+                (None, None) => break,
+                (Some(x), Some(y)) if x == y => {
+                    a.next();
+                    b.next();
+                }
+                (Some(x), Some(y)) if x < y => missing.extend(a.next()),
+                (Some(_), None) => missing.extend(a.next()),
+                _ => extra.extend(b.next()),
+            }
+        }
+        if !missing.is_empty() || !extra.is_empty() {
+            wrong.push(format!(
+                "{table}: {} missing, {} too much\n  - {:?}\n  + {:?}",
+                missing.len(),
+                extra.len(),
+                &missing[..missing.len().min(3)],
+                &extra[..extra.len().min(3)]
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
+}

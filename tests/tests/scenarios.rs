@@ -1,0 +1,8 @@
+//! What the program does, seen from outside.
+#![cfg(test)]
+
+mod scenarios {
+    mod failures;
+    mod hostile;
+    mod truth;
+}
