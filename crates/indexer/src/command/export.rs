@@ -44,8 +44,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         let Some(last) = page.last() else { break };
         at = last.position;
         for logged in &page {
-            let private = wire::Topic::parse(&logged.topic).kind() == wire::TopicKind::PrivateStore;
-            if private && !args.with_private_stores {
+            if wire::topic::is_private(&logged.topic) && !args.with_private_stores {
                 continue;
             }
             let line = wire::json::to_line(&logged.topic, logged.timestamp_ns, &logged.message);

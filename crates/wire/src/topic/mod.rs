@@ -43,6 +43,15 @@ pub enum Topic {
     Unknown,
 }
 
+/// What the names of all private stores begin with.
+pub const PRIVATE_STORES: &str = "/xmtp/0/privatestore-";
+
+/// Is this the name of a private store, be it one that no client ever made? What stands on such a topic is meant to be a
+/// user's sealed private keys, so it is never served, understood or not.
+pub fn is_private(name: &str) -> bool {
+    name.starts_with(PRIVATE_STORES)
+}
+
 impl Topic {
     /// Reads a name. Addresses count in any letter case, since old clients wrote them in any;
     /// everything else is exact.
@@ -276,5 +285,14 @@ mod tests {
         ] {
             assert_eq!(kind(name), TopicKind::Unknown, "{name}");
         }
+    }
+
+    #[test]
+    fn private_stores_are_private_under_any_name() {
+        for rest in ["/key_bundle/proto", "/proto", "/other/proto", ""] {
+            assert!(is_private(&format!("/xmtp/0/privatestore-{OWNER}{rest}")), "{rest}");
+        }
+        assert!(is_private(&name::private_store(OWNER.parse().unwrap())));
+        assert!(!is_private(&name::contact(OWNER.parse().unwrap())));
     }
 }
