@@ -14,3 +14,6 @@ pub use error::Code;
 pub use http::{BindError, Options, Server};
 pub use schema::{Answer, Graph, sdl};
 pub use scope::{QueueDepth, QueueProbe};
+
+#[cfg(test)]
+mod tests;

@@ -138,20 +138,41 @@ impl Scope {
 pub(crate) struct Asked {
     pub(crate) scope: Arc<Scope>,
     batches: DataLoader<Batches, HashMapCache>,
+    /// How many look-ups were asked for.
+    asks: Arc<AtomicU64>,
+}
+
+/// Waits until nothing more is asked for. Fields of a long list are resolved a few at a time; a batch that was sent at
+/// the first pause would hold a few keys.
+async fn settle(asks: &AtomicU64) {
+    let (mut seen, mut quiet) = (asks.load(Ordering::Relaxed), 0);
+    while quiet < 2 {
+        tokio::task::yield_now().await;
+        let now = asks.load(Ordering::Relaxed);
+        quiet = if now == seen { quiet + 1 } else { 0 };
+        seen = now;
+    }
 }
 
 impl Asked {
     pub(crate) fn new(scope: Arc<Scope>) -> Asked {
-        // Without delay: on the one thread that answers a request, a batch is sent when every field beside it has
-        // said what it needs.
+        let asks = Arc::new(AtomicU64::new(0));
+        let asked = asks.clone();
+        let spawn = move |batch: BoxFuture<'static, ()>| {
+            let asked = asked.clone();
+            tokio::spawn(async move {
+                settle(&asked).await;
+                batch.await;
+            })
+        };
         let batches = DataLoader::with_cache(
             Batches { scope: scope.clone() },
-            tokio::spawn,
+            spawn,
             HashMapCache::default(),
         )
         .delay(Duration::ZERO)
         .max_batch_size(BATCH);
-        Asked { scope, batches }
+        Asked { scope, batches, asks }
     }
 
     /// One row by its key, together with all others that are asked for at the same time.
@@ -163,6 +184,7 @@ impl Asked {
         K: Send + Sync + std::hash::Hash + Eq + Clone + 'static,
         Batches: Loader<K, Error = Trouble>,
     {
+        self.asks.fetch_add(1, Ordering::Relaxed);
         self.batches.load_one(key).await
     }
 }

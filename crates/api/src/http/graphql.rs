@@ -59,9 +59,11 @@ pub(super) async fn post(
             return bad("the body could not be read");
         }
     };
+    // A list would be taken for the members of a request in their order.
+    let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     match serde_json::from_slice::<Request>(&body) {
-        Ok(request) => answer(&shared, request).await,
-        Err(_) => bad(
+        Ok(request) if object => answer(&shared, request).await,
+        _ => bad(
             r#"the body must be JSON of the form {"query": "…", "variables": {…}, "operationName": "…"}"#,
         ),
     }

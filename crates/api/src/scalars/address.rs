@@ -1,10 +1,10 @@
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{Description, InputValueError, InputValueResult, Scalar, ScalarType, Value};
 
 /// A wallet's address: EIP-55 checksummed on output; any letter case, with or without 0x, on input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Description, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) wire::Address);
 
-#[Scalar]
+#[Scalar(use_type_description = true)]
 impl ScalarType for Address {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {

@@ -1,12 +1,12 @@
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{Description, InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 
 /// Bytes as RFC 4648 base64 with padding.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Description, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Base64(pub(crate) Bytes);
 
-#[Scalar]
+#[Scalar(use_type_description = true)]
 impl ScalarType for Base64 {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {

@@ -1,9 +1,9 @@
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{Description, InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::{SecondsFormat, TimeZone as _, Utc};
 
 /// A point in time: RFC 3339 in UTC with nanoseconds, such as 2024-01-31T23:59:59.123456789Z. Any offset and precision
 /// is taken on input; what lies outside of 1970 to 2554 is taken as the nearest instant within.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Description, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DateTime(pub(crate) u64);
 
 impl From<chrono::DateTime<Utc>> for DateTime {
@@ -25,7 +25,7 @@ impl std::fmt::Display for DateTime {
     }
 }
 
-#[Scalar]
+#[Scalar(use_type_description = true)]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {

@@ -1,10 +1,10 @@
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{Description, InputValueError, InputValueResult, Scalar, ScalarType, Value};
 
 /// Bytes as 0x-prefixed lower-case hexadecimal; 0x is optional on input.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Description, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hex(pub(crate) Vec<u8>);
 
-#[Scalar]
+#[Scalar(use_type_description = true)]
 impl ScalarType for Hex {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {

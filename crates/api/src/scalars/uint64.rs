@@ -1,11 +1,11 @@
-use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
+use async_graphql::{Description, InputValueError, InputValueResult, Scalar, ScalarType, Value};
 
 /// An unsigned 64-bit integer as a decimal string, because JSON numbers lose precision. Numbers are taken as well on
 /// input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Description, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UInt64(pub(crate) u64);
 
-#[Scalar]
+#[Scalar(name = "UInt64", use_type_description = true)]
 impl ScalarType for UInt64 {
     fn parse(value: Value) -> InputValueResult<Self> {
         let number = match &value {

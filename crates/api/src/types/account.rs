@@ -1,4 +1,4 @@
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, Description, ID, Object, Result};
 use store::read;
 
 use super::{
@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// A wallet.
+#[derive(Description)]
 pub(crate) struct Account {
     address: wire::Address,
     /// Fetched when a field asks for it: most questions are about the address alone.
@@ -41,7 +42,7 @@ impl Account {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl Account {
     /// Stable across rebuilds of the index.
     pub(crate) async fn id(&self) -> ID {

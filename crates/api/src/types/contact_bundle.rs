@@ -1,4 +1,4 @@
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, Description, ID, Object, Result};
 use store::read;
 
 use super::{
@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// One publication of a wallet's keys: what others need to write to it.
+#[derive(Description)]
 pub(crate) struct ContactBundle(read::ContactBundle);
 
 impl From<read::ContactBundle> for ContactBundle {
@@ -22,7 +23,7 @@ impl From<read::ContactBundle> for ContactBundle {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl ContactBundle {
     /// Stable across rebuilds of the index.
     pub(crate) async fn id(&self) -> ID {

@@ -1,4 +1,4 @@
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, Description, ID, Object, Result};
 use store::read;
 
 use super::{
@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// A dm or m- topic (an ephemeral mE- topic is a conversation of its own).
+#[derive(Description)]
 pub(crate) struct Conversation(read::Conversation);
 
 impl From<read::Conversation> for Conversation {
@@ -19,7 +20,7 @@ impl From<read::Conversation> for Conversation {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl Conversation {
     /// Stable across rebuilds of the index.
     pub(crate) async fn id(&self) -> ID {

@@ -1,4 +1,4 @@
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, Description, ID, Object, Result};
 use store::{Position, read};
 use wire::PayloadKind as Kind;
 
@@ -14,6 +14,7 @@ use crate::{
 };
 
 /// What was published: bytes on a topic, at a time that its sender set.
+#[derive(Description)]
 pub(crate) struct Envelope(read::Envelope);
 
 impl From<read::Envelope> for Envelope {
@@ -31,7 +32,7 @@ impl Envelope {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl Envelope {
     /// Stable across rebuilds of the index.
     pub(crate) async fn id(&self) -> ID {

@@ -1,4 +1,4 @@
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, Description, ID, Object, Result};
 use store::read;
 
 use super::{account::Account, envelope::Envelope, words::Verification};
@@ -9,6 +9,7 @@ use crate::{
 };
 
 /// One invitation, however many inboxes hold a copy of it.
+#[derive(Description)]
 pub(crate) struct Invite(read::Invite);
 
 impl From<read::Invite> for Invite {
@@ -17,7 +18,7 @@ impl From<read::Invite> for Invite {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl Invite {
     /// Stable across rebuilds of the index.
     pub(crate) async fn id(&self) -> ID {

@@ -1,4 +1,4 @@
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, Description, ID, Object, Result};
 use store::read;
 
 use super::{
@@ -15,6 +15,7 @@ use crate::{
 
 /// One V1 or V2 message, however many topics hold a copy of its bytes: a first V1 message stands in two intro topics
 /// and in the dm topic.
+#[derive(Description)]
 pub(crate) struct Message(read::Message);
 
 impl From<read::Message> for Message {
@@ -23,7 +24,7 @@ impl From<read::Message> for Message {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl Message {
     /// Stable across rebuilds of the index.
     pub(crate) async fn id(&self) -> ID {

@@ -1,6 +1,6 @@
 //! The root fields.
 
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, Description, ID, Object, Result};
 use futures::future::try_join_all;
 use store::{log::topic_key, read};
 
@@ -17,9 +17,10 @@ use crate::{
 };
 
 /// What can be asked.
+#[derive(Description)]
 pub(crate) struct Query;
 
-#[Object]
+#[Object(use_type_description = true)]
 #[expect(clippy::too_many_arguments, reason = "the arguments of the fields")]
 impl Query {
     /// The thing that has this id; null when there is none.

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use async_graphql::{Context, Object, Result};
+use async_graphql::{Context, Description, Object, Result};
 
 use super::{account::Account, words::Generation};
 use crate::{
@@ -10,6 +10,7 @@ use crate::{
 };
 
 /// Can a wallet be written to, and how?
+#[derive(Description)]
 pub(crate) struct Reachability {
     address: wire::Address,
     generations: Vec<wire::Generation>,
@@ -36,7 +37,7 @@ impl Reachability {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl Reachability {
     /// The address that was asked about.
     async fn address(&self) -> Address {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use async_graphql::{Context, Object, Result, SimpleObject};
+use async_graphql::{Context, Description, Object, Result, SimpleObject};
 use store::{
     Position,
     read::{self, Key, Tie},
@@ -19,6 +19,7 @@ pub(crate) fn log_cursor(position: Position) -> Option<String> {
 }
 
 /// How far the index is.
+#[derive(Description)]
 pub(crate) struct Status {
     row: read::Status,
     scope: Arc<Scope>,
@@ -32,7 +33,7 @@ impl Status {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl Status {
     /// The network that is indexed.
     async fn network(&self) -> &str {

@@ -1,4 +1,4 @@
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, Description, ID, Object, Result};
 use store::read;
 
 use super::{
@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// A name on the network that envelopes are published under.
+#[derive(Description)]
 pub(crate) struct Topic(read::Topic);
 
 impl From<read::Topic> for Topic {
@@ -30,7 +31,7 @@ impl Topic {
     }
 }
 
-#[Object]
+#[Object(use_type_description = true)]
 impl Topic {
     /// Stable across rebuilds of the index.
     pub(crate) async fn id(&self) -> ID {

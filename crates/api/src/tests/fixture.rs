@@ -1,0 +1,140 @@
+//! A database of its own for each test, with the captured traffic indexed, and a graph that answers from it.
+
+use std::{
+    io::Read as _,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use async_graphql::{Request, Variables};
+use serde_json::Value;
+use store::{Options, Page, Projector, Store, projector::Config};
+use wire::{Envelope, Verifier};
+
+use crate::{Answer, Graph, QueueDepth, QueueProbe};
+
+pub(super) struct Indexed {
+    pub(super) store: Store,
+    pub(super) graph: Graph,
+    url: String,
+    name: String,
+}
+
+static SERIAL: AtomicU32 = AtomicU32::new(0);
+
+fn read(file: &str) -> String {
+    let path = format!("{}/../../tests/captures/{file}", env!("CARGO_MANIFEST_DIR"));
+    let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    text
+}
+
+/// The captured traffic of official clients.
+pub(super) fn capture() -> Vec<Envelope> {
+    let text = read("legacy-a/envelopes.ndjson.gz");
+    text.lines().map(|line| wire::json::from_line(line).unwrap()).collect()
+}
+
+/// What the clients themselves say about it.
+pub(super) fn truth() -> Value {
+    serde_json::from_str(&read("legacy-a/truth.json.gz")).unwrap()
+}
+
+pub(super) fn queue() -> QueueProbe {
+    Arc::new(|| Box::pin(async { Some(QueueDepth { ready: 3, unacknowledged: 2 }) }))
+}
+
+impl Indexed {
+    #[expect(clippy::disallowed_methods, reason = "tests get their server from the environment")]
+    pub(super) async fn empty() -> Indexed {
+        let url = std::env::var("DATABASE_URL")
+            .expect("DATABASE_URL names the server to test on; bin/test starts one and sets it");
+        let admin =
+            Store::connect(Options { max_connections: 1, ..Options::new(&url) }).await.unwrap();
+        let name = format!("api{}_{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+        let client = admin.client().await.unwrap();
+        client.batch_execute(&format!("drop database if exists {name}")).await.unwrap();
+        client.batch_execute(&format!("create database {name}")).await.unwrap();
+        let base = url.rsplit_once('/').map_or(url.as_str(), |(base, _)| base);
+        let store = Store::connect(Options::new(format!("{base}/{name}"))).await.unwrap();
+        store.migrate().await.unwrap();
+        let graph = Graph::new(store.clone(), "test", queue());
+        Indexed { store, graph, url, name }
+    }
+
+    pub(super) async fn with(envelopes: Vec<Envelope>) -> Indexed {
+        let indexed = Indexed::empty().await;
+        indexed.add(envelopes).await;
+        indexed
+    }
+
+    pub(super) async fn add(&self, envelopes: Vec<Envelope>) {
+        for part in envelopes.chunks(1_000) {
+            let page = Page { source: "node".into(), cursor: None, envelopes: part.to_vec() };
+            self.store.append(&[page]).await.unwrap();
+        }
+        let config = Config::default();
+        Projector::new(self.store.clone(), Arc::new(Verifier::default()), config)
+            .catch_up()
+            .await
+            .unwrap();
+    }
+
+    pub(super) async fn answer(&self, query: &str, variables: Value) -> Answer {
+        let request = Request::new(query).variables(Variables::from_json(variables));
+        self.graph.answer(request).await
+    }
+
+    /// The data of an answer without errors.
+    pub(super) async fn ask(&self, query: &str, variables: Value) -> Value {
+        let answer = self.answer(query, variables).await;
+        assert!(answer.response.errors.is_empty(), "{query}: {:?}", answer.response.errors);
+        answer.response.data.into_json().unwrap()
+    }
+
+    /// The code of the one error of an answer.
+    pub(super) async fn code(&self, query: &str, variables: Value) -> String {
+        let answer = self.answer(query, variables).await;
+        assert_eq!(answer.response.errors.len(), 1, "{query}: {:?}", answer.response.errors);
+        let error = serde_json::to_value(&answer.response.errors[0]).unwrap();
+        error["extensions"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// All nodes of a list. `query` pages forward by `$first` and `$after`; its one root field is the connection.
+    pub(super) async fn all(&self, query: &str, first: u32) -> Vec<Value> {
+        let mut nodes = Vec::new();
+        let mut after = Value::Null;
+        loop {
+            let variables = serde_json::json!({ "first": first, "after": after });
+            let data = self.ask(query, variables).await;
+            let connection = data.as_object().unwrap().values().next().unwrap().clone();
+            nodes.extend(connection["nodes"].as_array().unwrap().iter().cloned());
+            if connection["pageInfo"]["hasNextPage"] != true {
+                return nodes;
+            }
+            after = connection["pageInfo"]["endCursor"].clone();
+        }
+    }
+}
+
+impl Drop for Indexed {
+    fn drop(&mut self) {
+        let (url, name) = (self.url.clone(), self.name.clone());
+        // A thread and a connection of its own: the test's runtime stands still while it drops.
+        let dropper = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                if let Ok(admin) = Store::connect(Options::new(url)).await {
+                    let client = admin.client().await.unwrap();
+                    let drop = format!("drop database if exists {name} with (force)");
+                    let _ = client.batch_execute(&drop).await;
+                }
+            });
+        });
+        let _ = dropper.join();
+    }
+}
