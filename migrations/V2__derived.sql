@@ -29,26 +29,38 @@ create index envelopes_payload on derived.envelopes (payload_key, position);
 create index envelopes_time    on derived.envelopes (timestamp_ns, position);
 create index envelopes_kind    on derived.envelopes (kind, position);
 
-create table derived.topics (
+-- A topic in two tables: what is said once, and what every envelope moves. Together they would have every index
+-- written anew for every page.
+create table derived.topic_names (
     key            uuid     primary key,
     name           text     not null,
     kind           smallint not null,
     owner          bytea, -- the wallet that the name says
     peer           bytea, -- the second wallet of a dm topic
-    envelope_count bigint   not null,
-    byte_count     bigint   not null,
     first_seen_ns  bigint   not null,
-    last_seen_ns   bigint   not null,
-    first_position bigint   not null,
-    last_position  bigint   not null
+    first_position bigint   not null
+);
+create index topic_names_name     on derived.topic_names (name collate "C");
+create index topic_names_first    on derived.topic_names (first_seen_ns, key);
+create index topic_names_position on derived.topic_names (first_position);
+create index topic_names_kind     on derived.topic_names (kind, key);
+create index topic_names_owner    on derived.topic_names (owner, key) where owner is not null;
+create index topic_names_peer     on derived.topic_names (peer, key) where peer is not null;
+
+create table derived.topic_counts (
+    key            uuid   primary key,
+    envelope_count bigint not null,
+    byte_count     bigint not null,
+    last_seen_ns   bigint not null,
+    last_position  bigint not null
 ) with (fillfactor = 80);
-create index topics_name  on derived.topics (name collate "C");
-create index topics_first on derived.topics (first_seen_ns, key);
-create index topics_last  on derived.topics (last_seen_ns, key);
-create index topics_count on derived.topics (envelope_count, key);
-create index topics_kind  on derived.topics (kind, key);
-create index topics_owner on derived.topics (owner, key) where owner is not null;
-create index topics_peer  on derived.topics (peer, key) where peer is not null;
+create index topic_counts_last  on derived.topic_counts (last_seen_ns, key);
+create index topic_counts_count on derived.topic_counts (envelope_count, key);
+
+create view derived.topics as
+    select key, n.name, n.kind, n.owner, n.peer, c.envelope_count, c.byte_count, n.first_seen_ns, c.last_seen_ns,
+           n.first_position, c.last_position
+      from derived.topic_names n join derived.topic_counts c using (key);
 
 -- Every wallet that a topic's name, a bundle or a header names.
 create table derived.accounts (

@@ -21,6 +21,3 @@ create table ground.crawl_topics (
 );
 create index crawl_topics_waiting on ground.crawl_topics (depth, cursor nulls first, topic)
     where not done and not cut_off and refused is null;
-
--- What a sweep reads back: topics in the order in which they became known.
-create index topics_first_position on derived.topics (first_position);

@@ -9,7 +9,9 @@ use crate::config::{ConfigError, Format, Log};
 /// Sets logging up, once a process. `RUST_LOG`, when it is set, wins over the configured level.
 pub fn init(log: &Log, rust_log: Option<&str>) -> Result<(), ConfigError> {
     let directives = rust_log.filter(|text| !text.is_empty()).unwrap_or(&log.level);
-    let filter = EnvFilter::builder().parse(directives).map_err(|error| {
+    // Whatever the level: this library logs returned pages with their bytes, and tells us its troubles as errors anyway.
+    let directives = format!("{directives},lapin=off");
+    let filter = EnvFilter::builder().parse(&directives).map_err(|error| {
         let reason = format!("`{directives}` is not a filter for logs: {error}");
         ConfigError::Value { key: "log.level (or RUST_LOG)".to_owned(), reason }
     })?;

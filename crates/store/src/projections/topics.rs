@@ -27,7 +27,7 @@ pub(super) struct Row {
 impl Projection for Topics {
     const NAME: &'static str = "topics";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &["derived.topics"];
+    const TABLES: &'static [&'static str] = &["derived.topic_names", "derived.topic_counts"];
     type Row = Row;
 
     fn derive(entry: &Entry, rows: &mut Vec<Row>) {
@@ -54,35 +54,53 @@ impl Projection for Topics {
 
     async fn write(tx: &Transaction<'_>, rows: Vec<Row>) -> Result<()> {
         let rows = fold(rows);
-        let statement = tx
+        let keys: Vec<_> = rows.iter().map(|r| r.key).collect();
+        // Most names are known: those are passed over without being locked.
+        let names = tx
             .prepare_cached(
-                "insert into derived.topics as t
-                     (key, name, kind, owner, peer, envelope_count, byte_count, first_seen_ns, last_seen_ns,
-                      first_position, last_position)
+                "insert into derived.topic_names as t (key, name, kind, owner, peer, first_seen_ns, first_position)
                  select * from unnest($1::uuid[], $2::text[], $3::smallint[], $4::bytea[], $5::bytea[], $6::bigint[],
-                                      $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
+                                      $7::bigint[]) as u (key, name, kind, owner, peer, first_seen_ns, first_position)
+                  where not exists (select from derived.topic_names known
+                                     where known.key = u.key
+                                       and known.first_seen_ns <= u.first_seen_ns
+                                       and known.first_position <= u.first_position)
                  on conflict (key) do update
-                    set envelope_count = t.envelope_count + excluded.envelope_count,
-                        byte_count     = t.byte_count + excluded.byte_count,
-                        first_seen_ns  = least(t.first_seen_ns, excluded.first_seen_ns),
-                        last_seen_ns   = greatest(t.last_seen_ns, excluded.last_seen_ns),
-                        first_position = least(t.first_position, excluded.first_position),
-                        last_position  = greatest(t.last_position, excluded.last_position)",
+                    set first_seen_ns  = least(t.first_seen_ns, excluded.first_seen_ns),
+                        first_position = least(t.first_position, excluded.first_position)",
             )
             .await?;
         tx.execute(
-            &statement,
+            &names,
             &[
-                &rows.iter().map(|r| r.key).collect::<Vec<_>>(),
+                &keys,
                 &rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
                 &rows.iter().map(|r| r.kind).collect::<Vec<_>>(),
                 &rows.iter().map(|r| r.owner.as_deref()).collect::<Vec<_>>(),
                 &rows.iter().map(|r| r.peer.as_deref()).collect::<Vec<_>>(),
+                &rows.iter().map(|r| r.first_ns).collect::<Vec<_>>(),
+                &rows.iter().map(|r| r.first_position).collect::<Vec<_>>(),
+            ],
+        )
+        .await?;
+        let counts = tx
+            .prepare_cached(
+                "insert into derived.topic_counts as t (key, envelope_count, byte_count, last_seen_ns, last_position)
+                 select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+                 on conflict (key) do update
+                    set envelope_count = t.envelope_count + excluded.envelope_count,
+                        byte_count     = t.byte_count + excluded.byte_count,
+                        last_seen_ns   = greatest(t.last_seen_ns, excluded.last_seen_ns),
+                        last_position  = greatest(t.last_position, excluded.last_position)",
+            )
+            .await?;
+        tx.execute(
+            &counts,
+            &[
+                &keys,
                 &rows.iter().map(|r| r.envelopes).collect::<Vec<_>>(),
                 &rows.iter().map(|r| r.bytes).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.first_ns).collect::<Vec<_>>(),
                 &rows.iter().map(|r| r.last_ns).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.first_position).collect::<Vec<_>>(),
                 &rows.iter().map(|r| r.last_position).collect::<Vec<_>>(),
             ],
         )

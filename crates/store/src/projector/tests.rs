@@ -161,7 +161,7 @@ async fn a_raised_version_rebuilds_and_a_lowered_one_is_left_alone() {
     let before = derived(&db).await;
     let client = db.store.client().await.unwrap();
     client
-        .batch_execute("update derived.watermarks set version = 0 where name = 'topics'; update derived.topics set envelope_count = 0")
+        .batch_execute("update derived.watermarks set version = 0 where name = 'topics'; update derived.topic_counts set envelope_count = 0")
         .await
         .unwrap();
     projector(&db, 100).catch_up().await.unwrap();
