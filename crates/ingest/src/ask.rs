@@ -40,7 +40,7 @@ impl Asker {
         mut question: Question,
         token: &CancellationToken,
     ) -> Result<Option<Answer>, NodeError> {
-        let mut back_off = BackOff::new();
+        let mut back_off = BackOff::for_nodes();
         question.rows = PAGE_ROWS;
         loop {
             if !self.budget.spend_above(1, self.reserve, token).await {

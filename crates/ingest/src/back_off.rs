@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// Waits from a tenth of a second to half a minute. `reset` after something went well.
+/// Waits from a tenth of a second to a bound. `reset` after something went well.
 #[derive(Debug)]
 pub(crate) struct BackOff {
     builder: ExponentialBuilder,
@@ -13,14 +13,19 @@ pub(crate) struct BackOff {
 }
 
 impl BackOff {
-    /// For anything across the network.
-    pub(crate) fn new() -> Self {
-        Self::between(Duration::from_millis(100), Duration::from_secs(30))
+    /// For nodes: they belong to others.
+    pub(crate) fn for_nodes() -> Self {
+        Self::up_to(Duration::from_secs(30))
     }
 
-    pub(crate) fn between(shortest: Duration, longest: Duration) -> Self {
+    /// For broker and database: they are ours, and everything waits for them.
+    pub(crate) fn for_services() -> Self {
+        Self::up_to(Duration::from_secs(3))
+    }
+
+    fn up_to(longest: Duration) -> Self {
         let builder = ExponentialBuilder::default()
-            .with_min_delay(shortest)
+            .with_min_delay(Duration::from_millis(100))
             .with_max_delay(longest)
             .with_factor(2.0)
             .with_jitter()
@@ -45,7 +50,7 @@ mod tests {
     #[test]
     fn a_dead_peer_is_dialled_fewer_than_sixty_times_a_minute() {
         for _ in 0..100 {
-            let mut back_off = BackOff::new();
+            let mut back_off = BackOff::for_nodes();
             let (mut clock, mut dials) = (Duration::ZERO, 0);
             while clock < Duration::from_secs(60) {
                 dials += 1;
@@ -57,7 +62,7 @@ mod tests {
 
     #[test]
     fn waits_never_end_and_never_pass_the_longest() {
-        let mut back_off = BackOff::new();
+        let mut back_off = BackOff::for_nodes();
         for _ in 0..1_000 {
             assert!(back_off.next() <= Duration::from_secs(30));
         }

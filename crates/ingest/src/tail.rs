@@ -58,7 +58,7 @@ pub(crate) struct Tail {
 impl Tail {
     /// Until cancelled. What was read by then is in pages.
     pub(crate) async fn run(self, token: CancellationToken) -> Result<()> {
-        let mut back_off = BackOff::new();
+        let mut back_off = BackOff::for_nodes();
         let mut epoch = 0;
         loop {
             if !self.budget.spend(1, &token).await {

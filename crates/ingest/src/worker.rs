@@ -111,7 +111,7 @@ impl Worker {
     }
 
     async fn work(&self, token: &CancellationToken) -> Result<()> {
-        let mut back_off = BackOff::new();
+        let mut back_off = BackOff::for_services();
         loop {
             let opened = tokio::select! {
                 () = token.cancelled() => return Ok(()),
@@ -191,7 +191,7 @@ impl Worker {
         }
         // Depth first, so that pages are stored in their order.
         let mut work = vec![batch.pages];
-        let mut back_off = BackOff::new();
+        let mut back_off = BackOff::for_services();
         while let Some(pages) = work.pop() {
             if pages.is_empty() {
                 continue;
@@ -256,7 +256,7 @@ pub(crate) async fn park(
     reason: &str,
     token: &CancellationToken,
 ) -> Result<bool> {
-    let mut back_off = BackOff::new();
+    let mut back_off = BackOff::for_services();
     loop {
         match store.park(source, envelope, reason).await {
             Ok(()) => return Ok(true),

@@ -99,7 +99,7 @@ impl Pulling {
             reading_back: None,
             sweep_at: now,
             read_back_at: now + parts.options.read_back_every,
-            back_off: BackOff::new(),
+            back_off: BackOff::for_nodes(),
             status: Status::default(),
             reported: None,
             asking: parts.asking,
@@ -131,7 +131,7 @@ impl Pulling {
 
     /// Loads where an earlier run stopped, however long that takes; `false` when cancelled meanwhile.
     async fn resume(&mut self, token: &CancellationToken) -> bool {
-        let mut back_off = BackOff::new();
+        let mut back_off = BackOff::for_services();
         loop {
             let error = match self.store.source(&self.source.name).await {
                 Ok(source) => {

@@ -94,7 +94,7 @@ impl Publisher {
             confirmed: told,
             spill: Arc::clone(&spill),
             run: uuid::Uuid::new_v4().simple().to_string(),
-            back_off: BackOff::new(),
+            back_off: BackOff::for_services(),
         };
         let task = tokio::spawn(async move {
             let _ = stop.run_until_cancelled(sender.run()).await;
