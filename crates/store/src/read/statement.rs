@@ -27,7 +27,8 @@ pub(super) struct List {
     pub(super) columns: &'static str,
     /// The table.
     pub(super) table: &'static str,
-    /// What it is sorted by before the key.
+    /// What it is sorted by before the key. With several tables, this and the key say of which, because only columns of
+    /// one table can be sought in its index together.
     pub(super) sort: Option<&'static str>,
     /// May the sort column be null? Rows without a value then count as below all others.
     pub(super) nullable: bool,
@@ -37,24 +38,36 @@ pub(super) struct List {
     pub(super) with: Option<(&'static str, &'static str)>,
 }
 
+/// The column without its table.
+fn bare(column: &'static str) -> &'static str {
+    column.rsplit_once('.').map_or(column, |(_, name)| name)
+}
+
 impl List {
-    fn order(&self, prefix: &str, descending: bool) -> String {
+    /// The order of a scan.
+    fn order(&self, descending: bool) -> String {
         let direction = if descending { "desc" } else { "asc" };
         match self.sort {
-            Some(sort) => format!("{prefix}{sort} {direction}, {prefix}{} {direction}", self.tie),
-            None => format!("{prefix}{} {direction}", self.tie),
+            Some(sort) => format!("{sort} {direction}, {} {direction}", self.tie),
+            None => format!("{} {direction}", self.tie),
         }
     }
 
-    /// A scan has rows with a value or rows without, and orders them as its index does; where both meet, rows without
-    /// are the lowest.
-    fn merged_order(&self, descending: bool) -> String {
-        match self.sort {
-            Some(sort) if self.nullable && descending => {
-                format!("{sort} desc nulls last, {} desc", self.tie)
+    /// The order of rows that scans have given. A scan has rows with a value or rows without, and orders them as its
+    /// index does; where both meet, rows without are the lowest.
+    fn merged_order(&self, prefix: &str, descending: bool) -> String {
+        let (direction, nulls) = match (descending, self.nullable) {
+            (true, true) => ("desc", " nulls last"),
+            (false, true) => ("asc", " nulls first"),
+            (true, false) => ("desc", ""),
+            (false, false) => ("asc", ""),
+        };
+        let tie = bare(self.tie);
+        match self.sort.map(bare) {
+            Some(sort) => {
+                format!("{prefix}{sort} {direction}{nulls}, {prefix}{tie} {direction}")
             }
-            Some(sort) if self.nullable => format!("{sort} asc nulls first, {} asc", self.tie),
-            _ => self.order("", descending),
+            None => format!("{prefix}{tie} {direction}"),
         }
     }
 
@@ -193,7 +206,7 @@ impl Filter {
         let branches = self.within(branches, list, request);
         let limit = self.bind(request.probe());
         let descending = request.scans_descending();
-        let tail = format!(" order by {} limit ${}", list.order("", descending), limit.0);
+        let tail = format!(" order by {} limit ${}", list.order(descending), limit.0);
         let mut scans: Vec<String> =
             branches.iter().map(|branch| branch.scan(list, list.columns, &tail)).collect();
         let page = match scans.len() {
@@ -201,7 +214,7 @@ impl Filter {
             _ => format!(
                 "select * from (({})) merged order by {} limit ${}",
                 scans.join(") union all ("),
-                list.merged_order(descending),
+                list.merged_order("", descending),
                 limit.0
             ),
         };
@@ -209,7 +222,7 @@ impl Filter {
             None => page,
             Some((columns, join)) => format!(
                 "select p.*, {columns} from ({page}) p {join} order by {}",
-                list.order("p.", descending)
+                list.merged_order("p.", descending)
             ),
         };
         (text, self.values)

@@ -109,8 +109,8 @@ impl TopicFilter {
                 filter.nothing();
             }
             // A range instead of a pattern: it can be sought in the index whatever the value.
-            filter.and("name ~>=~ ?", prefix.clone());
-            filter.and_if("name ~<~ ?", after_prefix(prefix));
+            filter.and("name collate \"C\" >= ?", prefix.clone());
+            filter.and_if("name collate \"C\" < ?", after_prefix(prefix));
         }
         if let Some(account) = self.account {
             let account = filter.bind(account.as_bytes().to_vec());
@@ -140,18 +140,21 @@ fn after_prefix(prefix: &str) -> Option<String> {
     None
 }
 
+const NAMES: &str = "derived.topic_names n";
+const NAMES_AND_COUNTS: &str = "derived.topic_names n join derived.topic_counts c using (key)";
+
 fn list(order: TopicOrder) -> List {
-    let sort = match order {
-        TopicOrder::LastSeen => "last_seen_ns",
-        TopicOrder::FirstSeen => "first_seen_ns",
-        TopicOrder::EnvelopeCount => "envelope_count",
+    let (sort, tie) = match order {
+        TopicOrder::LastSeen => ("c.last_seen_ns", "c.key"),
+        TopicOrder::FirstSeen => ("n.first_seen_ns", "n.key"),
+        TopicOrder::EnvelopeCount => ("c.envelope_count", "c.key"),
     };
     List {
         columns: columns!(),
-        table: "derived.topics",
+        table: NAMES_AND_COUNTS,
         sort: Some(sort),
         nullable: false,
-        tie: "key",
+        tie,
         with: None,
     }
 }
@@ -174,7 +177,9 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn count_topics(&self, filter: &TopicFilter) -> Result<u64> {
-        self.count(&list(TopicOrder::LastSeen), filter.filter()).await
+        // Every name has its count, so that names alone tell how many, as long as nothing is asked about counts.
+        let table = if filter.active_after.is_none() { NAMES } else { NAMES_AND_COUNTS };
+        self.count(&List { table, ..list(TopicOrder::FirstSeen) }, filter.filter()).await
     }
 
     /// The topics that have these keys.
