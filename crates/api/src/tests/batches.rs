@@ -11,11 +11,12 @@ const INVITES: &str = "query($first: Int) { invites(first: $first) { nodes {
     envelopes { digest topic { name envelopeCount } payload { __typename ... on Invite { id } } }
 } } }";
 
-const ENVELOPES: &str = "query($first: Int) { envelopes(first: $first, orderBy: { field: TIMESTAMP, direction: DESC }) {
+const ENVELOPES: &str = "query($first: Int) { envelopes(
+    first: $first, filter: { kinds: [MESSAGE_V1] }, orderBy: { field: TIMESTAMP, direction: DESC }
+) {
     nodes { id topic { id name kind } message undecodable payload { __typename
         ... on Message { id conversation { id topic { name } } sender { contactBundle { id } } envelopes { id } }
-        ... on ContactBundle { account { firstSeenAt } current }
-    } }
+        } }
 } }";
 
 #[tokio::test]

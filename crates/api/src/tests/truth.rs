@@ -132,6 +132,15 @@ async fn invites_topics_and_messages_are_those_that_clients_made() {
         pageInfo { hasNextPage endCursor } } }";
     let ours: BTreeMap<String, Value> =
         indexed.all(query, 100).await.into_iter().map(|node| (text(&node["name"]), node)).collect();
+    // The truth counts what clients sent; what was sent twice is one envelope.
+    let (mut seen, mut twice) = (BTreeSet::new(), BTreeMap::<String, (u64, u64)>::new());
+    for envelope in capture() {
+        let name = String::from_utf8(envelope.topic.to_vec()).unwrap();
+        if !seen.insert((envelope.timestamp_ns, envelope.digest())) {
+            let sum = twice.entry(name).or_default();
+            *sum = (sum.0 + 1, sum.1 + u64::try_from(envelope.message.len()).unwrap());
+        }
+    }
     let mut compared = 0;
     for (name, topic) in truth["topics"].as_object().unwrap() {
         let Some(found) = ours.get(name) else { panic!("{name} is missing") };
@@ -147,8 +156,9 @@ async fn invites_topics_and_messages_are_those_that_clients_made() {
             _ => "CONVERSATION",
         };
         assert_eq!(kind, expected, "{name}");
-        assert_eq!(number(&found["envelopeCount"]), number(&topic["envelopes"]), "{name}");
-        assert_eq!(number(&found["byteCount"]), number(&topic["bytes"]), "{name}");
+        let (count, bytes) = twice.get(name).copied().unwrap_or_default();
+        assert_eq!(number(&found["envelopeCount"]) + count, number(&topic["envelopes"]), "{name}");
+        assert_eq!(number(&found["byteCount"]) + bytes, number(&topic["bytes"]), "{name}");
         assert_eq!(ns(&found["firstSeenAt"]), number(&topic["first"]), "{name}");
         assert_eq!(ns(&found["lastSeenAt"]), number(&topic["last"]), "{name}");
         compared += 1;
@@ -201,9 +211,9 @@ async fn who_can_be_reached_is_told_in_the_order_asked() {
             "address": wallet["address"], "reachable": !generations.is_empty(), "generations": generations,
         }));
     }
-    asked.push(json!("00000000000000000000000000000000000000Ff"));
+    asked.push(json!("0000000000000000000000000000000000000001"));
     expected.push(json!({
-        "address": "0x00000000000000000000000000000000000000FF", "reachable": false, "generations": [],
+        "address": "0x0000000000000000000000000000000000000001", "reachable": false, "generations": [],
     }));
     asked.push(asked[0].clone());
     expected.push(expected[0].clone());
