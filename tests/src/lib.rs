@@ -9,6 +9,7 @@
 pub mod capture;
 pub mod folder;
 pub mod graphql;
+pub mod nemesis;
 pub mod patience;
 pub mod program;
 pub mod tables;

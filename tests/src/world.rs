@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use indexer::embedded::{Running, running};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
@@ -19,6 +19,19 @@ pub struct World {
     folder: Folder,
     running: Running,
     graph: Graph,
+}
+
+/// What the program writes into its data folder for others to find it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Running {
+    /// Its process id.
+    pub pid: u32,
+    /// Where its database is.
+    pub database_url: Option<String>,
+    /// Where its broker is.
+    pub amqp_url: Option<String>,
+    /// Where it serves.
+    pub http_url: Option<String>,
 }
 
 /// How far everything is.
@@ -135,7 +148,9 @@ pub async fn announced(folder: &Folder, program: &mut Program) -> Running {
     let data = folder.data();
     until("the program announces itself", LONG, async || {
         program.must_run();
-        running(&data).ok().flatten().filter(|running| running.pid == program.pid())
+        let text = std::fs::read_to_string(data.join("running.json")).ok()?;
+        let running: Running = serde_json::from_str(&text).ok()?;
+        Some(running).filter(|running| running.pid == program.pid())
     })
     .await
 }

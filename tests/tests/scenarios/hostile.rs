@@ -123,7 +123,7 @@ async fn publish(world: &World, hostile: &[Sent], good: &[Envelope]) -> usize {
     let queue = Queue::connect(world.amqp_url()).await.unwrap();
     let stop = CancellationToken::new();
     let (publisher, task) = Publisher::start(queue, PublisherOptions::default(), stop);
-    let mut good = good.chunks(40);
+    let mut good = good.chunks(50);
     let (mut last, mut sent) = (0, 0);
     for bad in hostile.chunks(15) {
         let neighbours = good.next().unwrap_or_default();
