@@ -152,7 +152,7 @@ async fn readiness_says_what_is_amiss() {
     client.batch_execute("alter table gone rename to refinery_schema_history").await.unwrap();
 
     // Something breaks in the middle: the caller learns an id, not the cause.
-    client.batch_execute("alter table derived.topics rename to gone").await.unwrap();
+    client.batch_execute("alter table derived.topic_names rename to gone").await.unwrap();
     let broken = running.post(&json!({ "query": "{ topics { nodes { id } } }" })).await;
     assert_eq!(broken.json()["errors"][0]["extensions"]["code"], "INTERNAL");
     assert!(broken.json()["errors"][0]["extensions"]["requestId"].is_string());
