@@ -55,7 +55,10 @@ impl Graph {
         let answer = self.http.post(url).json(&body).send().await.map_err(told)?;
         let text = answer.text().await.map_err(told)?;
         for forbidden in self.forbidden.iter() {
-            assert!(!text.contains(forbidden), "a private store's bytes are in an answer to {query}");
+            assert!(
+                !text.contains(forbidden),
+                "a private store's bytes are in an answer to {query}"
+            );
         }
         let answer: Value = serde_json::from_str(&text).map_err(|_| text)?;
         match answer.get("errors") {

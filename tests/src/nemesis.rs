@@ -1,6 +1,10 @@
 //! Processes that are killed at random, and whoever starts them again.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::Signal;
 
@@ -9,11 +13,15 @@ use crate::{
     program::{Program, signal},
 };
 
+/// The least time between two starts of a role.
+const BREAK: Duration = Duration::from_millis(500);
+
 /// One role in a process of its own, started again whenever it ends, as a supervisor of services does.
 pub struct Role {
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
     program: Program,
+    started: Instant,
     /// How often it was started again.
     pub restarts: u32,
 }
@@ -30,13 +38,16 @@ impl Role {
             arguments: all.iter().map(text).collect(),
             variables: variables.iter().map(|(k, v)| (text(k), text(v))).collect(),
             program,
+            started: Instant::now(),
             restarts: 0,
         }
     }
 
     /// Starts it again if it has ended, for whatever reason.
     pub fn tend(&mut self, folder: &Folder) {
-        if self.program.ended().is_some() {
+        // One that cannot start is not tried without a break.
+        if self.program.ended().is_some() && self.started.elapsed() > BREAK {
+            self.started = Instant::now();
             let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
             let variables: Vec<(&str, &str)> =
                 self.variables.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();

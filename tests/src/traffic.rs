@@ -117,15 +117,12 @@ fn at_time(template: &Template, ns: u64) -> Bytes {
             let Some(sealed_invitation::Version::V1(sealed)) = &mut invitation.version else {
                 panic!("a capture's invitation has a version");
             };
-            let mut header =
-                SealedInvitationHeaderV1::decode(sealed.header_bytes.clone()).unwrap();
+            let mut header = SealedInvitationHeaderV1::decode(sealed.header_bytes.clone()).unwrap();
             header.created_ns = ns;
             sealed.header_bytes = header.encode_to_vec().into();
             invitation.encode_to_vec()
         }
-        wire::TopicKind::Intro
-        | wire::TopicKind::DirectMessage
-        | wire::TopicKind::Conversation => {
+        wire::TopicKind::Intro | wire::TopicKind::DirectMessage | wire::TopicKind::Conversation => {
             let mut whole = Message::decode(message).unwrap();
             match &mut whole.version {
                 Some(message::Version::V1(v1)) => {

@@ -157,7 +157,8 @@ pub async fn announced(folder: &Folder, program: &mut Program) -> Running {
 
 /// How far everything is, asked through GraphQL; `None` when it does not answer.
 pub async fn progress(graph: &Graph) -> Option<Progress> {
-    let query = "{ status { envelopeCount projections { lag } queue { depth unacknowledged parked } } }";
+    let query =
+        "{ status { envelopeCount projections { lag } queue { depth unacknowledged parked } } }";
     let answer = graph.try_ask(query, Value::Null).await.ok()?;
     let status = &answer["data"]["status"];
     let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();

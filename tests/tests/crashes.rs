@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use wire::Envelope;
 
 /// Publications a second. Many are of two envelopes or three.
-const RATE: u32 = 250;
+const RATE: u32 = 400;
 /// Kills of one role, of the database, of the broker, of the process that keeps both; and of `up`, which is everything.
 const KILLS: [(Target, u32); 7] = [
     (Target::Pull, 4),
@@ -100,7 +100,11 @@ async fn nothing_is_lost_and_nothing_is_there_twice() {
     stop.cancel();
     let sent = publishing.await.unwrap();
     let distinct = distinct(&sent);
-    eprintln!("{} published, {} different, killed {killed:?}, restarts {restarts}", sent.len(), distinct.len());
+    eprintln!(
+        "{} published, {} different, killed {killed:?}, restarts {restarts}",
+        sent.len(),
+        distinct.len()
+    );
     let progress = world.settled(distinct.len() as u64).await;
     assert_eq!(progress.parked, 0);
 
@@ -184,7 +188,11 @@ impl Town {
         order.shuffle(dice);
         let mut killed = BTreeMap::new();
         for target in order {
-            self.live_for(Duration::from_millis(dice.random_range(50..2_500))).await;
+            // Some kills hit what works, some hit what has not yet recovered from the one before.
+            if dice.random_bool(0.6) {
+                self.flows(100).await;
+            }
+            self.live_for(Duration::from_millis(dice.random_range(20..1_500))).await;
             let began = Instant::now();
             while !self.kill(target).await {
                 assert!(began.elapsed() < LONG, "{target:?} does not come back");
@@ -194,13 +202,22 @@ impl Town {
             *killed.entry(target).or_default() += 1;
         }
         // Everything comes to itself again, or the next part would have nothing to be killed in.
-        let before = self.visible().await;
-        let began = Instant::now();
-        while self.visible().await.is_none_or(|now| before.is_none_or(|before| now < before + 500)) {
-            assert!(began.elapsed() < LONG, "nothing comes in any more");
+        self.flows(500).await;
+        killed
+    }
+
+    /// Waits until so many more envelopes have become visible.
+    async fn flows(&mut self, more: u64) {
+        let (began, mut before) = (Instant::now(), None);
+        loop {
+            let now = self.visible().await;
+            before = before.or(now);
+            if before.zip(now).is_some_and(|(before, now)| now >= before + more) {
+                return;
+            }
+            assert!(began.elapsed() < LONG, "nothing comes in any more: {before:?}, {now:?}");
             self.live_for(Duration::from_millis(100)).await;
         }
-        killed
     }
 
     async fn visible(&self) -> Option<u64> {
@@ -231,7 +248,9 @@ impl Town {
             Target::Database => kill_and_see(database_server, &data).await,
             Target::Broker => kill_and_see(broker, &data).await,
             // While it starts it has nobody to take down with it.
-            Target::Services if database_server(&data).is_none() || broker(&data).is_none() => false,
+            Target::Services if database_server(&data).is_none() || broker(&data).is_none() => {
+                false
+            }
             Target::Services => {
                 self.services.kill();
                 true
@@ -286,7 +305,8 @@ async fn kill_up(
             until("it takes in", LONG, async || {
                 up.must_run();
                 let text = here.get("/metrics").await.ok()?;
-                (tests::world::metric(&text, "xmtp_indexer_envelopes_ingested_total") > 0.0).then_some(())
+                (tests::world::metric(&text, "xmtp_indexer_envelopes_ingested_total") > 0.0)
+                    .then_some(())
             })
             .await;
         }
@@ -383,7 +403,8 @@ fn the_reader_saw_each_once(seen: &[Identity], distinct: &BTreeSet<Identity>) {
 async fn the_log_is_what_was_said(database: &Database, distinct: &BTreeSet<Identity>) {
     let log = database.log().await;
     let logged: BTreeSet<Identity> = log.iter().copied().collect();
-    let (lost, invented) = (distinct.difference(&logged).count(), logged.difference(distinct).count());
+    let (lost, invented) =
+        (distinct.difference(&logged).count(), logged.difference(distinct).count());
     assert_eq!((lost, invented), (0, 0), "lost, invented");
     assert_eq!(log.len(), logged.len(), "something is there twice");
 }

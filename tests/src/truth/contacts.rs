@@ -88,9 +88,8 @@ async fn of_wallet(graph: &Graph, truth: &Truth, wallet: &str) {
         published.iter().map(|ns| json!({ "publishedAt": at(*ns) })).collect();
     assert_eq!(listed["nodes"], json!(expected), "bundles of {wallet}");
     assert_eq!(listed["totalCount"], json!(expected.len().to_string()));
-    let current = graph
-        .count("contactBundles", &format!("account: \"{wallet}\", currentOnly: true"))
-        .await;
+    let current =
+        graph.count("contactBundles", &format!("account: \"{wallet}\", currentOnly: true")).await;
     assert_eq!(current, u64::from(!published.is_empty()), "current bundles of {wallet}");
 }
 

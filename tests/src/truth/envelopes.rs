@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{Line, Things, Truth, at, by_name, found_by_id, kinds, same, whole};
 use crate::graphql::Graph;
 
-const NODE: &str = "id digest timestampNs timestamp topic { name kind } kind generation size message undecodable
+const NODE: &str =
+    "id digest timestampNs timestamp topic { name kind } kind generation size message undecodable
     payload { __typename }";
 
 pub(super) async fn compare(graph: &Graph, truth: &Truth) {
@@ -62,7 +63,10 @@ async fn by_digest(graph: &Graph, truth: &Truth) {
             .iter()
             .enumerate()
             .map(|(i, line)| {
-                format!("e{i}: envelope(digest: \"{}\") {{ topic {{ name }} }}", line.envelope.digest())
+                format!(
+                    "e{i}: envelope(digest: \"{}\") {{ topic {{ name }} }}",
+                    line.envelope.digest()
+                )
             })
             .collect();
         let answer = graph.ask(&format!("{{ {} }}", fields.join(" ")), Value::Null).await;
@@ -74,10 +78,17 @@ async fn by_digest(graph: &Graph, truth: &Truth) {
 
 /// Filters count what the truth counts.
 async fn by_filter(graph: &Graph, truth: &Truth) {
-    let count = |of: &dyn Fn(&Line) -> bool| truth.lines.iter().filter(|line| of(line)).count() as u64;
-    for topic_kind in
-        ["CONTACT", "INTRO", "DIRECT_MESSAGE", "INVITE", "CONVERSATION", "PRIVATE_STORE", "PREFERENCES"]
-    {
+    let count =
+        |of: &dyn Fn(&Line) -> bool| truth.lines.iter().filter(|line| of(line)).count() as u64;
+    for topic_kind in [
+        "CONTACT",
+        "INTRO",
+        "DIRECT_MESSAGE",
+        "INVITE",
+        "CONVERSATION",
+        "PRIVATE_STORE",
+        "PREFERENCES",
+    ] {
         let expected = count(&|line| kinds(line.kind()).0 == topic_kind);
         let got = graph.count("envelopes", &format!("topicKinds: [{topic_kind}]")).await;
         assert_eq!(got, expected, "envelopes on topics of kind {topic_kind}");

@@ -35,8 +35,11 @@ fn expected(truth: &Truth) -> Things {
     let mut things = Things::new();
     for invite in invites {
         let numbers = invite["envelopes"].as_array().unwrap();
-        let copies =
-            truth.lines.iter().filter(|line| numbers.contains(&line.row["i"])).map(super::Line::copy);
+        let copies = truth
+            .lines
+            .iter()
+            .filter(|line| numbers.contains(&line.row["i"]))
+            .map(super::Line::copy);
         let mut envelopes = json!(copies.collect::<Vec<_>>());
         sort(&mut envelopes);
         let inboxes = invite["onTopicsOf"].as_array().unwrap();

@@ -101,7 +101,8 @@ async fn by_party(graph: &Graph, truth: &Truth) {
     let messages = truth.summary["v1Messages"].as_array().unwrap();
     for (_, wallet) in truth.wallets() {
         for field in ["sender", "recipient"] {
-            let expected = messages.iter().filter(|message| message[field] == json!(wallet)).count();
+            let expected =
+                messages.iter().filter(|message| message[field] == json!(wallet)).count();
             let got = graph.count("messages", &format!("{field}: \"{wallet}\"")).await;
             assert_eq!(got, expected as u64, "messages by {field} {wallet}");
         }

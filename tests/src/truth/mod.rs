@@ -81,7 +81,8 @@ impl Truth {
         let envelopes = capture::envelopes(&format!("{folder}/envelopes.ndjson.gz"));
         let rows = capture::rows(&format!("{folder}/envelopes.truth.ndjson.gz"));
         assert_eq!(envelopes.len(), rows.len());
-        let summary = serde_json::from_str(&capture::text(&format!("{folder}/truth.json.gz"))).unwrap();
+        let summary =
+            serde_json::from_str(&capture::text(&format!("{folder}/truth.json.gz"))).unwrap();
         let mut truth = Truth { lines: Vec::new(), repeated: Vec::new(), summary };
         let mut seen = HashSet::new();
         for (number, (envelope, row)) in envelopes.into_iter().zip(rows).enumerate() {
@@ -144,25 +145,28 @@ async fn status(graph: &Graph, truth: &Truth, mode: Mode) {
     }
     match mode {
         // A source tells about itself now and then.
-        Mode::Node => until("the source says how it is", LONG, async || {
-            let query = "{ status { sources { kind connected error lastEnvelopeAt } } }";
-            let answer = graph.ask(query, Value::Null).await;
-            let source = &answer["status"]["sources"][0];
-            let well = source["kind"] == json!("message-api")
-                && source["connected"] == json!(true)
-                && source["error"].is_null();
-            (well && source["lastEnvelopeAt"].is_string()).then_some(())
-        })
-        .await,
+        Mode::Node => {
+            until("the source says how it is", LONG, async || {
+                let query = "{ status { sources { kind connected error lastEnvelopeAt } } }";
+                let answer = graph.ask(query, Value::Null).await;
+                let source = &answer["status"]["sources"][0];
+                let well = source["kind"] == json!("message-api")
+                    && source["connected"] == json!(true)
+                    && source["error"].is_null();
+                (well && source["lastEnvelopeAt"].is_string()).then_some(())
+            })
+            .await
+        }
         Mode::File => {
             let sources = status["sources"].as_array().unwrap();
-            assert!(sources.iter().all(|source| source["connected"] == json!(false)), "{sources:?}");
+            assert!(
+                sources.iter().all(|source| source["connected"] == json!(false)),
+                "{sources:?}"
+            );
         }
     }
     // What `head` says is the cursor of the last envelope.
-    let last = graph
-        .ask("{ envelopes(last: 1) { pageInfo { endCursor } } }", Value::Null)
-        .await;
+    let last = graph.ask("{ envelopes(last: 1) { pageInfo { endCursor } } }", Value::Null).await;
     assert_eq!(status["head"], last["envelopes"]["pageInfo"]["endCursor"]);
 }
 

@@ -40,7 +40,11 @@ fn wrong_usage_and_wrong_settings_end_with_2() {
         refused_with(&run(folder.path(), arguments, variables), 2, parts);
     };
     fails(&["status", "--set", "htp.listen=127.0.0.1:1"], &[], &["htp.listen", "`http.listen`"]);
-    fails(&["status"], &[("XMTP_INDEXER__QUEUE__PREFETC", "3")], &["`XMTP_INDEXER__QUEUE__PREFETCH`"]);
+    fails(
+        &["status"],
+        &[("XMTP_INDEXER__QUEUE__PREFETC", "3")],
+        &["`XMTP_INDEXER__QUEUE__PREFETCH`"],
+    );
     fails(&["up", "--listen", "0.0.0.0:8080"], &[], &["http.listen", "http.public"]);
     fails(&["up", "--listen", "nowhere"], &[], &["http.listen"]);
     fails(&["up"], &[("DATABASE_URL", "mysql://localhost/x")], &["database.url", "postgres://"]);
@@ -93,7 +97,11 @@ async fn a_database_that_cannot_be_used_is_named_without_its_password() {
     let scratch = Scratch::new("database").await;
     let fails = |url: &str, parts: &[&str]| {
         for command in [["migrate"].as_slice(), &["status"], &["up", "--listen", "127.0.0.1:0"]] {
-            let output = run(folder.path(), command, &[("DATABASE_URL", url), ("AMQP_URL", "amqp://127.0.0.1:1")]);
+            let output = run(
+                folder.path(),
+                command,
+                &[("DATABASE_URL", url), ("AMQP_URL", "amqp://127.0.0.1:1")],
+            );
             refused_with(&output, 1, parts);
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!said.contains("hunter2"), "{said}");

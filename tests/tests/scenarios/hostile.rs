@@ -46,8 +46,14 @@ const DISAGREEMENTS: &[(&str, &str)] = &[
         "invite-foreign-topic",
         "the bytes of `invite-ok`: the invitation is genuine, this copy delivers it to nobody (see below)",
     ),
-    ("dm-wrong-topic", "the bytes of `dm-ok`: the message is genuine, and stays in its conversation"),
-    ("dm-unsorted-topic", "the bytes of `dm-ok`: the message is genuine, and stays in its conversation"),
+    (
+        "dm-wrong-topic",
+        "the bytes of `dm-ok`: the message is genuine, and stays in its conversation",
+    ),
+    (
+        "dm-unsorted-topic",
+        "the bytes of `dm-ok`: the message is genuine, and stays in its conversation",
+    ),
 ];
 
 const NODE: &str = "digest timestampNs kind undecodable message topic { name kind }
@@ -255,7 +261,8 @@ fn outcome(
     assert_ne!(node["topic"]["kind"], json!("UNKNOWN"), "{node}");
     let payload = &node["payload"];
     // The second generation's messages are unsigned: there is nothing that could be wrong.
-    let proven = payload["generation"] == json!("V2") || payload["verification"] == json!("VERIFIED");
+    let proven =
+        payload["generation"] == json!("V2") || payload["verification"] == json!("VERIFIED");
     if payload.is_null() || proven {
         return Outcome::Usable;
     }
@@ -324,8 +331,16 @@ async fn read_everything_else(world: &World) {
         ("contactBundles", format!("signer {{ address }} envelope {{ {node} }}")),
         ("invites", format!("envelopes {{ {node} }}")),
         ("messages", format!("envelopes {{ {node} }}")),
-        ("conversations", format!("topic {{ name }} messages {{ nodes {{ envelopes {{ {node} }} }} }}")),
-        ("accounts", format!("address contactBundle {{ envelope {{ {node} }} }} topics {{ nodes {{ name }} }}")),
+        (
+            "conversations",
+            format!("topic {{ name }} messages {{ nodes {{ envelopes {{ {node} }} }} }}"),
+        ),
+        (
+            "accounts",
+            format!(
+                "address contactBundle {{ envelope {{ {node} }} }} topics {{ nodes {{ name }} }}"
+            ),
+        ),
     ] {
         let list = List { field, arguments: "", node: &of };
         assert!(!world.graph().all(list, 37, 41).await.is_empty(), "{field}");
@@ -339,7 +354,8 @@ async fn read_everything_else(world: &World) {
     let nodes = world.graph().all(private, 50, 50).await;
     let ids: Vec<&Value> = nodes.iter().map(|node| &node["id"]).collect();
     assert!(ids.len() > 2);
-    let query = "query($ids: [ID!]!) { nodes(ids: $ids) { ... on Envelope { message topic { name } } } }";
+    let query =
+        "query($ids: [ID!]!) { nodes(ids: $ids) { ... on Envelope { message topic { name } } } }";
     let answer = world.graph().ask(query, json!({ "ids": ids })).await;
     for node in answer["nodes"].as_array().unwrap() {
         let private = wire::topic::is_private(node["topic"]["name"].as_str().unwrap());
