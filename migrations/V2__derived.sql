@@ -149,6 +149,27 @@ create table derived.undecodables (
     reason     text     not null
 );
 
+-- How much, by the envelopes' own minute (and hour), payload kind, topic kind and generation. Exact: rows and watermark
+-- move together. Times are minutes (hours) since 1970.
+create table derived.volume_minutes (
+    minute     integer  not null,
+    kind       smallint not null,
+    topic_kind smallint not null,
+    generation smallint not null,
+    envelopes  bigint   not null,
+    bytes      bigint   not null,
+    primary key (minute, kind, topic_kind, generation)
+) with (fillfactor = 80);
+create table derived.volume_hours (
+    hour       integer  not null,
+    kind       smallint not null,
+    topic_kind smallint not null,
+    generation smallint not null,
+    envelopes  bigint   not null,
+    bytes      bigint   not null,
+    primary key (hour, kind, topic_kind, generation)
+) with (fillfactor = 80);
+
 -- Makes room for `ahead` more envelopes in every table partitioned by position.
 create function ground.extend(ahead bigint) returns integer
     language sql as $$

@@ -77,7 +77,7 @@ impl Store {
         };
         let mut refused_sorted: Vec<_> =
             refused.iter().map(|r| parked::row(r.source, r.envelope, &r.reason)).collect();
-        refused_sorted.sort_by(|a, b| a.fingerprint.cmp(&b.fingerprint));
+        refused_sorted.sort_by_key(|row| row.fingerprint);
         parked::insert(&tx, &refused_sorted).await?;
         move_cursors(&tx, pages).await?;
         tx.commit().await?;

@@ -8,6 +8,7 @@ mod invites;
 mod messages;
 mod topics;
 mod undecodables;
+mod volume;
 
 use std::{future::Future, pin::Pin};
 
@@ -31,6 +32,7 @@ pub(crate) fn all() -> Vec<Box<dyn Erased>> {
         erase::<conversations::Conversations>(),
         erase::<messages::Messages>(),
         erase::<undecodables::Undecodables>(),
+        erase::<volume::Volume>(),
     ]
 }
 

@@ -179,3 +179,31 @@ async fn a_raised_version_rebuilds_and_a_lowered_one_is_left_alone() {
     let marks = db.store.watermarks().await.unwrap();
     assert_eq!(marks.iter().find(|mark| mark.name == "topics").unwrap().position, Position(5));
 }
+
+#[tokio::test]
+async fn the_rollup_equals_a_recount_whatever_the_times() {
+    let db = TestDatabase::migrated().await;
+    let mut envelopes = capture(800);
+    for (nth, ns) in [0, 1, u64::MAX, 1 << 63].into_iter().enumerate() {
+        envelopes[nth].timestamp_ns = ns;
+    }
+    append(&db, &envelopes).await;
+    projector(&db, 70).catch_up().await.unwrap();
+    let client = db.store.client().await.unwrap();
+    for (table, bucket, ns) in [
+        ("volume_minutes", "minute", 60_000_000_000_i64),
+        ("volume_hours", "hour", 3_600_000_000_000),
+    ] {
+        let recount = format!(
+            "select count(*) from (
+                 select div(ground.ns(timestamp_ns), {ns})::integer as bucket, kind, topic_kind, generation,
+                        count(*) as envelopes, sum(size)::bigint as bytes
+                   from derived.envelopes group by 1, 2, 3, 4) r
+               full join derived.{table} v
+                 on (v.{bucket}, v.kind, v.topic_kind, v.generation) = (r.bucket, r.kind, r.topic_kind, r.generation)
+              where v.envelopes is distinct from r.envelopes or v.bytes is distinct from r.bytes"
+        );
+        let wrong: i64 = client.query_one(&recount, &[]).await.unwrap().get(0);
+        assert_eq!(wrong, 0, "{table}");
+    }
+}
