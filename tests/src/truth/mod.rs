@@ -138,7 +138,7 @@ async fn status(graph: &Graph, truth: &Truth, mode: Mode) {
         json!({ "answering": true, "depth": "0", "unacknowledged": "0", "parked": "0" })
     );
     let projections = status["projections"].as_array().unwrap();
-    assert_eq!(projections.len(), 8, "{projections:?}");
+    assert!(projections.len() >= 8, "{projections:?}");
     for projection in projections {
         assert_eq!(projection["lag"], json!("0"), "{projection}");
         assert_eq!(projection["rebuilding"], json!(false), "{projection}");

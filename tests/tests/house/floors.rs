@@ -1,0 +1,144 @@
+//! Who may depend on whom, and who alone may use what.
+
+use std::{collections::BTreeMap, process::Command};
+
+use serde_json::Value;
+
+use super::tree::{FILES, ROOT, none};
+
+/// A crate depends on lower floors only; those of one floor do not see each other. This package is on the roof.
+const FLOORS: [(&str, u32); 9] = [
+    ("wire", 0),
+    ("store", 1),
+    ("dashboard", 1),
+    ("ingest", 2),
+    ("api", 2),
+    ("push", 2),
+    ("devnet", 2),
+    ("indexer", 3),
+    ("tests", 4),
+];
+
+/// What only these may use in what they deliver. Their tests may use what they like.
+const WALLS: [(&str, &[&str]); 13] = [
+    ("tokio-postgres", &["store"]),
+    ("deadpool-postgres", &["store"]),
+    ("refinery", &["store"]),
+    ("sqlx", &["store"]),
+    ("lapin", &["ingest"]),
+    ("tonic", &["ingest", "devnet"]),
+    ("tonic-health", &["devnet"]),
+    ("actix-web", &["api"]),
+    ("async-graphql", &["api"]),
+    ("axum", &["devnet"]),
+    ("clap", &["indexer"]),
+    ("nix", &["indexer"]),
+    ("secp256k1", &["wire", "devnet"]),
+];
+
+/// What `wire` must not have: it does no IO.
+const IO: [&str; 8] =
+    ["tokio", "tokio-util", "tonic", "reqwest", "chrono", "tracing", "metrics", "futures"];
+
+struct Package {
+    name: String,
+    /// Name and kind (`None` is what it delivers) of each dependency.
+    needs: Vec<(String, Option<String>)>,
+    manifest: String,
+}
+
+fn packages() -> Vec<Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(&*ROOT)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let all: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let packages = all["packages"].as_array().unwrap().iter().map(|package| {
+        let needs = package["dependencies"].as_array().unwrap();
+        let path = package["manifest_path"].as_str().unwrap();
+        Package {
+            name: text(&package["name"]).unwrap(),
+            needs: needs.iter().map(|n| (text(&n["name"]).unwrap(), text(&n["kind"]))).collect(),
+            manifest: std::fs::read_to_string(path).unwrap(),
+        }
+    });
+    packages.collect()
+}
+
+#[test]
+fn crates_depend_on_lower_floors_only() {
+    let floors: BTreeMap<&str, u32> = FLOORS.into_iter().collect();
+    let mut wrong = Vec::new();
+    for package in packages() {
+        let Some(floor) = floors.get(package.name.as_str()) else {
+            wrong.push(format!("{} has no floor: give it one in FLOORS", package.name));
+            continue;
+        };
+        for (needed, _) in &package.needs {
+            if floors.get(needed.as_str()).is_some_and(|other| other >= floor) {
+                wrong.push(format!("{} (floor {floor}) depends on {needed}", package.name));
+            }
+        }
+    }
+    none("a crate depends upwards or sideways", wrong);
+}
+
+#[test]
+fn walls_stand() {
+    let mut wrong = Vec::new();
+    let products = packages();
+    for package in products.iter().filter(|package| package.name != "tests") {
+        let delivered = package.needs.iter().filter(|(_, kind)| kind.is_none());
+        for (needed, _) in delivered {
+            let wall = WALLS.iter().find(|(library, _)| library == needed);
+            if wall.is_some_and(|(_, allowed)| !allowed.contains(&package.name.as_str())) {
+                wrong.push(format!("{} uses {needed}", package.name));
+            }
+            if package.name == "wire" && IO.contains(&needed.as_str()) {
+                wrong.push(format!("wire uses {needed}, and does no IO"));
+            }
+        }
+    }
+    none("something is used by a crate that may not", wrong);
+}
+
+#[test]
+fn versions_and_lints_are_those_of_the_workspace() {
+    let mut wrong = Vec::new();
+    for package in packages() {
+        let manifest = &package.manifest;
+        for (part, needed) in [
+            ("[lints]\nworkspace = true", "takes over the lints"),
+            ("publish.workspace = true", "says whether it is published"),
+            ("edition.workspace = true", "takes over the edition"),
+        ] {
+            if !manifest.contains(part) {
+                wrong.push(format!("{}: nothing {needed}: {part}", package.name));
+            }
+        }
+        let dependencies = manifest.split("dependencies]").skip(1);
+        let lines = dependencies.flat_map(|part| part.lines().take_while(|l| !l.starts_with('[')));
+        for line in lines.filter(|line| line.contains('=') && !line.contains("workspace = true")) {
+            wrong.push(format!("{}: `{line}`: versions stand in the workspace", package.name));
+        }
+    }
+    none("the workspace says it for all", wrong);
+}
+
+#[test]
+fn the_clock_and_the_environment_are_not_in_wire() {
+    let mut wrong = Vec::new();
+    for file in FILES.iter().filter(|file| file.product() == Some("wire")) {
+        let code = file.code();
+        for word in ["std::env", "std::fs", "std::net", "SystemTime", "Instant::now", "std::thread"]
+        {
+            if code.contains(word) {
+                wrong.push(format!("{}: {word}", file.path));
+            }
+        }
+    }
+    none("`wire` does no IO", wrong);
+}

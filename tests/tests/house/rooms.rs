@@ -1,0 +1,136 @@
+//! Names, sizes, READMEs, and what must be said in a second place.
+
+use std::path::Path;
+
+use super::tree::{FILES, ROOT, none};
+
+/// Names that say nothing. `types` is right for the types of the schema, and nowhere else.
+const BANNED: [&str; 9] =
+    ["utils", "util", "helpers", "common", "misc", "models", "base", "manager", "core"];
+
+/// Longer, and a file holds more than one idea.
+const LINES: usize = 450;
+
+fn module_of(path: &str) -> Vec<&str> {
+    let parts = path.split('/').map(|part| part.strip_suffix(".rs").unwrap_or(part));
+    parts.collect()
+}
+
+#[test]
+fn modules_are_named_for_what_they_hold() {
+    let mut wrong = Vec::new();
+    for file in FILES.iter().filter(|file| file.is_rust()) {
+        let types = file.path.contains("/types") && !file.path.starts_with("crates/api/src/types/");
+        if types || module_of(&file.path).iter().any(|name| BANNED.contains(name)) {
+            wrong.push(file.path.clone());
+        }
+    }
+    none("a name that says nothing", wrong);
+}
+
+#[test]
+fn a_file_holds_one_idea() {
+    let mut wrong = Vec::new();
+    for file in FILES.iter().filter(|file| file.is_rust()) {
+        let lines = file.text.lines().count();
+        if lines > LINES {
+            wrong.push(format!("{}: {lines} lines, at most {LINES}", file.path));
+        }
+    }
+    none("a file is too long: take it apart", wrong);
+}
+
+#[test]
+fn every_crate_has_a_readme_which_is_its_documentation() {
+    let mut wrong = Vec::new();
+    let roots = FILES.iter().filter(|file| {
+        file.path == "tests/src/lib.rs"
+            || file.path.starts_with("crates/")
+                && file.path.split('/').count() == 4
+                && file.path.ends_with("/src/lib.rs")
+    });
+    let mut count = 0;
+    for file in roots {
+        count += 1;
+        if !file.text.starts_with("#![doc = include_str!(\"../README.md\")]") {
+            wrong.push(format!("{}: the README is not its documentation", file.path));
+        }
+        let readme = file.path.replace("src/lib.rs", "README.md");
+        let name = readme.rsplit('/').nth(1).unwrap();
+        let text = std::fs::read_to_string(ROOT.join(&readme)).unwrap_or_default();
+        if !text.starts_with(&format!("# {name}\n")) || text.lines().count() < 5 {
+            wrong.push(format!("{readme}: says too little"));
+        }
+    }
+    assert!(count >= 7, "these are not all crates: {count}");
+    none("a room without a sign", wrong);
+}
+
+#[test]
+fn every_derived_table_is_registered_under_its_own_name() {
+    let folder = "crates/store/src/projections/";
+    let text = |path: &str| &FILES.iter().find(|file| file.path == path).unwrap().text;
+    let register = text(&format!("{folder}mod.rs"));
+    let migrations: String = FILES
+        .iter()
+        .filter(|file| file.path.starts_with("migrations/"))
+        .map(|file| file.text.as_str())
+        .collect();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for file in FILES.iter() {
+        let Some(name) = file.path.strip_prefix(folder).and_then(|name| name.strip_suffix(".rs"))
+        else {
+            continue;
+        };
+        if ["mod", "tests"].contains(&name) || name.contains('/') {
+            continue;
+        }
+        count += 1;
+        for part in [format!("\nmod {name};"), format!("erase::<{name}::")] {
+            if !register.contains(&part) {
+                wrong.push(format!("{name}: `{}` is not in projections/mod.rs", part.trim()));
+            }
+        }
+        if !file.text.contains(&format!("const NAME: &'static str = \"{name}\";")) {
+            wrong.push(format!("{name}: NAME is another word than the file's"));
+        }
+        let tables = file.text.split_once("const TABLES").map_or("", |(_, rest)| rest);
+        let tables = tables.split_once(';').map_or("", |(list, _)| list);
+        for table in tables.split('"').filter(|part| part.starts_with("derived.")) {
+            if !migrations.contains(&format!("create table {table} ")) {
+                wrong.push(format!("{name}: no migration makes {table}"));
+            }
+        }
+    }
+    assert!(count >= 8, "these are not all projections: {count}");
+    none("a derived table is one file, one line, one name", wrong);
+}
+
+#[test]
+fn every_scenario_is_run() {
+    let mut wrong = Vec::new();
+    for group in ["scenarios", "house"] {
+        let register =
+            std::fs::read_to_string(ROOT.join(format!("tests/tests/{group}.rs"))).unwrap();
+        let folder = format!("tests/tests/{group}/");
+        for file in FILES.iter().filter(|file| file.path.starts_with(&folder)) {
+            let name = Path::new(&file.path).file_stem().unwrap().to_str().unwrap();
+            if !register.contains(&format!("mod {name};")) {
+                wrong.push(file.path.clone());
+            }
+        }
+    }
+    none("a file that nobody runs", wrong);
+}
+
+#[test]
+fn migrations_are_numbered_without_gaps() {
+    let mut numbers: Vec<u32> = FILES
+        .iter()
+        .filter_map(|file| file.path.strip_prefix("migrations/V")?.split_once("__"))
+        .map(|(number, _)| number.parse().unwrap())
+        .collect();
+    numbers.sort_unstable();
+    let expected: Vec<u32> = (1..=u32::try_from(numbers.len()).unwrap()).collect();
+    assert_eq!(numbers, expected);
+}

@@ -1,0 +1,109 @@
+//! Where a language other than Rust, or a stub, may stand.
+
+use super::tree::{FILES, none};
+
+/// The first words of the statements of SQL in this code. A statement is what begins a text.
+fn statements(code: &str) -> Vec<String> {
+    let begins = [
+        ("select ", " from "),
+        ("with ", " as ("),
+        ("insert into ", ""),
+        ("delete from ", ""),
+        ("update ", " set "),
+        ("create ", " table "),
+        ("alter table ", ""),
+        ("truncate ", "derived."),
+        ("drop ", " table "),
+    ];
+    let texts = code.split('"').map(|text| {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        format!(" {} ", words.join(" ").to_lowercase())
+    });
+    let is_sql = |text: &String| {
+        begins.iter().any(|(first, then)| {
+            text.strip_prefix(&format!(" {first}"))
+                .is_some_and(|rest| format!(" {rest}").contains(then))
+        })
+    };
+    texts.filter(is_sql).map(|text| text.chars().take(60).collect()).collect()
+}
+
+#[test]
+fn sql_is_told_from_words() {
+    for sql in [
+        "select 1 from derived.topics",
+        "Insert Into t values (1)",
+        "update t\n   set a = 1",
+        "create table t (a int)",
+        "with a as (select 1) select 2",
+    ] {
+        assert_eq!(statements(&format!("execute(\"{sql}\")")).len(), 1, "{sql}");
+    }
+    for words in ["tokio::select! {", "print(\"choose one from these\")", "\"updates come\""] {
+        assert_eq!(statements(words), [""; 0], "{words}");
+    }
+}
+
+#[test]
+fn sql_is_in_store_and_in_migrations() {
+    let mut wrong = Vec::new();
+    let others = FILES.iter().filter(|file| file.is_rust() && file.product() != Some("store"));
+    for file in others.filter(|file| file.product().is_some()) {
+        let found = statements(&file.code());
+        wrong.extend(found.iter().map(|sql| format!("{}:{sql}…", file.path)));
+    }
+    for file in FILES.iter().filter(|file| file.path.ends_with(".sql")) {
+        if !file.path.starts_with("migrations/") && !file.path.starts_with("deploy/") {
+            wrong.push(format!("{}: migrations stand in migrations/", file.path));
+        }
+    }
+    none("all SQL is in crates/store and migrations/", wrong);
+}
+
+#[test]
+fn only_ingest_calls_nodes_and_only_devnet_is_one() {
+    let mut wrong = Vec::new();
+    for file in FILES.iter().filter(|file| file.product().is_some()) {
+        let (code, product) = (file.code(), file.product());
+        for (stub, owner) in [("_client::", "ingest"), ("_server::", "devnet")] {
+            let used = ["message_api", "mls_api", "identity_api", "replication_api", "query_api"]
+                .iter()
+                .any(|api| code.contains(&format!("{api}{stub}")));
+            if used && product != Some(owner) {
+                wrong.push(format!("{}: stubs of {stub} are for {owner}", file.path));
+            }
+        }
+    }
+    none("gRPC stands where it belongs", wrong);
+}
+
+#[test]
+fn nothing_of_a_machine_is_in_the_project() {
+    // Written so that this file does not find itself.
+    let folders = ["work", "root", "home"].map(|name| format!("/{name}/"));
+    let mut wrong = Vec::new();
+    for file in FILES.iter().filter(|file| file.path != "Cargo.lock") {
+        for (number, line) in file.text.lines().enumerate() {
+            if folders.iter().any(|folder| line.contains(folder.as_str())) {
+                wrong.push(format!("{}:{}: {}", file.path, number + 1, line.trim()));
+            }
+        }
+    }
+    none("a path of somebody's machine", wrong);
+}
+
+#[test]
+fn nothing_is_left_undone_or_switched_off() {
+    let marks = ["#[ign", "#[all", "todo!", "unimplem"]
+        .iter()
+        .zip(["ore", "ow(", "(", "ented!("])
+        .map(|(head, tail)| format!("{head}{tail}"))
+        .collect::<Vec<_>>();
+    let mut wrong = Vec::new();
+    for file in FILES.iter().filter(|file| file.is_rust()) {
+        for mark in marks.iter().filter(|mark| file.code().contains(mark.as_str())) {
+            wrong.push(format!("{}: {mark}", file.path));
+        }
+    }
+    none("something is left undone or switched off", wrong);
+}
