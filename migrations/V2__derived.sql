@@ -170,6 +170,38 @@ create table derived.volume_hours (
     primary key (hour, kind, topic_kind, generation)
 ) with (fillfactor = 80);
 
+-- How many rows the tables of things have: exact, because it moves with them. Counting a million rows takes long.
+create table derived.totals (
+    name text   primary key,
+    rows bigint not null default 0
+);
+create function derived.add_to_total() returns trigger language plpgsql as $$
+begin
+    -- Of an upsert, only the rows that were inserted are in here.
+    update derived.totals set rows = totals.rows + (select count(*) from inserted) where name = tg_argv[0];
+    return null;
+end $$;
+create function derived.empty_total() returns trigger language plpgsql as $$
+begin
+    update derived.totals set rows = 0 where name = tg_argv[0];
+    return null;
+end $$;
+do $$
+declare
+    thing text[];
+begin
+    foreach thing slice 1 in array array[
+        ['topics', 'derived.topic_names'], ['accounts', 'derived.accounts'], ['contact_bundles', 'derived.contact_bundles'],
+        ['invites', 'derived.invites'], ['conversations', 'derived.conversations']
+    ] loop
+        insert into derived.totals (name) values (thing[1]);
+        execute format('create trigger total after insert on %s referencing new table as inserted
+                        for each statement execute function derived.add_to_total(%L)', thing[2], thing[1]);
+        execute format('create trigger no_total after truncate on %s
+                        for each statement execute function derived.empty_total(%L)', thing[2], thing[1]);
+    end loop;
+end $$;
+
 -- Makes room for `ahead` more envelopes in every table partitioned by position.
 create function ground.extend(ahead bigint) returns integer
     language sql as $$

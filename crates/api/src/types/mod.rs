@@ -2,6 +2,7 @@
 //! and what they mean is promised to callers.
 
 mod account;
+mod analytics;
 mod contact_bundle;
 mod conversation;
 mod envelope;
@@ -16,8 +17,10 @@ mod public_key;
 mod query;
 mod reachability;
 mod status;
+mod subscription;
 mod topic;
 mod words;
 
 pub(crate) use query::Query;
 pub(crate) use status::log_cursor;
+pub(crate) use subscription::{Subscription, position};

@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 use store::{log::topic_key, read};
 
 use super::{
-    account::Account, contact_bundle::ContactBundle, conversation::Conversation,
+    account::Account, analytics::Analytics, contact_bundle::ContactBundle, conversation::Conversation,
     envelope::Envelope, filters::*, invite::Invite, lists, message::Message, node::Node, orders::*,
     reachability::Reachability, status::Status, topic::Topic,
 };
@@ -45,6 +45,11 @@ impl Query {
     /// Up to which point this answer speaks, how far each source is, what lags.
     async fn status(&self, ctx: &Context<'_>) -> Result<Status> {
         Status::now(ctx).await
+    }
+
+    /// Figures about the index.
+    async fn analytics(&self) -> Analytics {
+        Analytics
     }
 
     /// The topic of this name; null when nothing was ever published on it.

@@ -19,11 +19,15 @@ use crate::{
     tail::{Item, Turn, Wanted},
 };
 
+/// One row, or none.
+type Found<T> = stream::Iter<std::option::IntoIter<T>>;
+
 type Edge<T> = RelayEdge<String, T, EmptyFields, DefaultEdgeName>;
 
-/// What can be followed as it is indexed.
+/// See below.
 pub(crate) struct Subscription;
 
+/// What can be followed as it is indexed.
 #[Root]
 impl Subscription {
     /// Every envelope that matches, in indexing order. With `after` (a cursor in that order from any earlier answer: of
@@ -33,8 +37,9 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match.")] filter: Option<EnvelopeFilter>,
-        #[graphql(desc = "Only those after this cursor; by default those to come.")]
-        after: Option<String>,
+        #[graphql(desc = "Only those after this cursor; by default those to come.")] after: Option<
+            String,
+        >,
     ) -> Result<impl Stream<Item = Edge<Envelope>>> {
         let wanted = || Ok(Wanted::Envelopes(filter.unwrap_or_default().try_into()?));
         told(ctx, wanted, after, |item| match item {
@@ -48,8 +53,9 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match.")] filter: Option<InviteFilter>,
-        #[graphql(desc = "Only those after this cursor; by default those to come.")]
-        after: Option<String>,
+        #[graphql(desc = "Only those after this cursor; by default those to come.")] after: Option<
+            String,
+        >,
     ) -> Result<impl Stream<Item = Edge<Invite>>> {
         let wanted = || Ok(Wanted::Invites(filter.unwrap_or_default().into()));
         told(ctx, wanted, after, |item| match item {
@@ -63,8 +69,9 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only those that match.")] filter: Option<ContactBundleFilter>,
-        #[graphql(desc = "Only those after this cursor; by default those to come.")]
-        after: Option<String>,
+        #[graphql(desc = "Only those after this cursor; by default those to come.")] after: Option<
+            String,
+        >,
     ) -> Result<impl Stream<Item = Edge<ContactBundle>>> {
         let wanted = || Ok(Wanted::ContactBundles(filter.unwrap_or_default().into()));
         told(ctx, wanted, after, |item| match item {
@@ -91,14 +98,15 @@ fn told<T: async_graphql::OutputType>(
     wanted: impl FnOnce() -> std::result::Result<Wanted, Trouble>,
     after: Option<String>,
     row: impl FnOnce(&Item) -> Option<(Position, T)>,
-) -> Result<impl Stream<Item = Edge<T>> + use<T>> {
+) -> Result<Found<Edge<T>>> {
     let edge = match ctx.data::<Turn>()? {
         Turn::Opening(cell) => {
             cell.open(wanted()?, after.as_deref().map(position).transpose()?);
             None
         }
-        Turn::Telling(item) => row(item)
-            .and_then(|(position, node)| Some(Edge::new(log_cursor(position)?, node))),
+        Turn::Telling(item) => {
+            row(item).and_then(|(position, node)| Some(Edge::new(log_cursor(position)?, node)))
+        }
     };
     Ok(stream::iter(edge))
 }

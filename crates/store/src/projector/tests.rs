@@ -207,3 +207,43 @@ async fn the_rollup_equals_a_recount_whatever_the_times() {
         assert_eq!(wrong, 0, "{table}");
     }
 }
+
+#[tokio::test]
+async fn totals_and_volume_equal_a_recount_also_after_a_rebuild() {
+    use crate::read::{Split, VolumeFilter, Width};
+    let db = TestDatabase::migrated().await;
+    append(&db, &capture(1_000)).await;
+    projector(&db, 90).catch_up().await.unwrap();
+    db.store.rebuild(&["topics".to_owned(), "invites".to_owned()]).await.unwrap();
+    projector(&db, 400).catch_up().await.unwrap();
+    let client = db.store.client().await.unwrap();
+    let snapshot = db.store.snapshot().await.unwrap();
+    let totals = snapshot.totals().await.unwrap();
+    let tables = [
+        ("topic_names", totals.topics),
+        ("accounts", totals.accounts),
+        ("contact_bundles", totals.contact_bundles),
+        ("invites", totals.invites),
+        ("conversations", totals.conversations),
+    ];
+    for (table, total) in tables {
+        let rows: i64 = client
+            .query_one(&format!("select count(*) from derived.{table}"), &[])
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(i64::try_from(total).unwrap(), rows, "{table}");
+        assert!(rows > 0, "an empty table proves nothing");
+    }
+    for width in [Width::Minute, Width::Hour, Width::Day, Width::Week] {
+        for split in [Split::None, Split::Kind, Split::TopicKind, Split::Generation] {
+            let end = width.bucket(u64::MAX) + 1;
+            let rows =
+                snapshot.volume(width, 0, end, split, &VolumeFilter::default()).await.unwrap();
+            let (envelopes, bytes) =
+                rows.iter().fold((0, 0), |sum, row| (sum.0 + row.envelopes, sum.1 + row.bytes));
+            assert_eq!((envelopes, bytes), (1_000, totals.bytes), "{width:?} {split:?}");
+        }
+    }
+    snapshot.close().await.unwrap();
+}

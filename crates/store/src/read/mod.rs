@@ -7,6 +7,7 @@
 //! Bytes of private stores never come out of here, whoever asks: the statements themselves leave them out.
 
 mod accounts;
+mod analytics;
 mod contact_bundles;
 mod conversations;
 mod envelopes;
@@ -24,6 +25,7 @@ mod topics;
 mod tests;
 
 pub use accounts::{Account, AccountFilter, AccountOrder};
+pub use analytics::{Split, Totals, Volume, VolumeFilter, Width};
 pub use contact_bundles::{ContactBundle, ContactBundleFilter, Form, Key as BundleKey};
 pub use conversations::{Conversation, ConversationFilter, ConversationOrder};
 pub use envelopes::{COPIES, Envelope, EnvelopeFilter, EnvelopeOrder};

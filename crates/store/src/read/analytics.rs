@@ -1,0 +1,231 @@
+//! How much, over time and in all: from rollups, exact as of the snapshot.
+
+use wire::{Generation, PayloadKind, TopicKind};
+
+use super::snapshot::Snapshot;
+use crate::error::Result;
+
+/// How wide a bucket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// One minute.
+    Minute,
+    /// One hour.
+    Hour,
+    /// One day, from midnight UTC.
+    Day,
+    /// One week, from Monday UTC.
+    Week,
+}
+
+impl Width {
+    /// Nanoseconds of one bucket.
+    #[must_use]
+    pub fn ns(self) -> u64 {
+        const MINUTE: u64 = 60_000_000_000;
+        match self {
+            Width::Minute => MINUTE,
+            Width::Hour => 60 * MINUTE,
+            Width::Day => 24 * 60 * MINUTE,
+            Width::Week => 7 * 24 * 60 * MINUTE,
+        }
+    }
+
+    /// How far before 1970 the first bucket began: that was a Thursday.
+    fn lead_ns(self) -> u64 {
+        if self == Width::Week { 3 * Width::Day.ns() } else { 0 }
+    }
+
+    /// The number of the bucket that holds a time.
+    #[must_use]
+    pub fn bucket(self, ns: u64) -> u64 {
+        (u128::from(ns) + u128::from(self.lead_ns()))
+            .checked_div(u128::from(self.ns()))
+            .and_then(|bucket| u64::try_from(bucket).ok())
+            .unwrap_or(0)
+    }
+
+    /// When a bucket begins; the one that began before 1970 is said to begin then.
+    #[must_use]
+    pub fn begins(self, bucket: u64) -> u64 {
+        bucket.saturating_mul(self.ns()).saturating_sub(self.lead_ns())
+    }
+}
+
+/// By what a series is split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Split {
+    /// Not at all.
+    None,
+    /// By payload kind.
+    Kind,
+    /// By topic kind.
+    TopicKind,
+    /// By generation.
+    Generation,
+}
+
+/// What is counted; empty lists count everything.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeFilter {
+    /// Holding one of these.
+    pub kinds: Option<Vec<PayloadKind>>,
+    /// On topics of one of these kinds.
+    pub topic_kinds: Option<Vec<TopicKind>>,
+    /// Of one of these generations.
+    pub generations: Option<Vec<Generation>>,
+}
+
+/// One bucket of one series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// The code of what the series is split by; 0 when it is not.
+    pub key: i16,
+    /// The bucket's number, see [`Width::bucket`].
+    pub bucket: u64,
+    /// Envelopes.
+    pub envelopes: u64,
+    /// Bytes of their messages.
+    pub bytes: u64,
+}
+
+/// How many rows there are of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Bytes of all messages.
+    pub bytes: u64,
+    /// Topics.
+    pub topics: u64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Contact bundles.
+    pub contact_bundles: u64,
+    /// Invitations.
+    pub invites: u64,
+    /// Conversations.
+    pub conversations: u64,
+}
+
+/// The statement over one of the two rollups.
+macro_rules! sql {
+    ($table:literal, $unit:literal) => {
+        concat!(
+            "select case $5::smallint when 1 then kind when 2 then topic_kind when 3 then generation
+                    else 0 end::smallint as key,
+                    (", $unit, " + $3::integer) / $4::integer as bucket,
+                    sum(envelopes)::bigint, sum(bytes)::bigint
+               from derived.", $table, "
+              where ", $unit, " >= $1::integer and ", $unit, " < $2::integer
+                and ($6::smallint[] is null or kind = any($6))
+                and ($7::smallint[] is null or topic_kind = any($7))
+                and ($8::smallint[] is null or generation = any($8))
+              group by 1, 2 order by 1, 2"
+        )
+    };
+}
+impl Snapshot {
+    /// Envelopes and bytes of the buckets from `first` up to and without `end`, those that hold anything, by series and
+    /// time.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn volume(
+        &self,
+        width: Width,
+        first: u64,
+        end: u64,
+        split: Split,
+        filter: &VolumeFilter,
+    ) -> Result<Vec<Volume>> {
+        let kinds: Option<Vec<i16>> =
+            filter.kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        let topic_kinds: Option<Vec<i16>> =
+            filter.topic_kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        let generations: Option<Vec<i16>> =
+            filter.generations.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        // Rows of the rollup are few: minutes or hours, times kinds. Its key begins with the time.
+        let (unit, text) = match width {
+            Width::Minute => (Width::Minute.ns(), sql!("volume_minutes", "minute")),
+            _ => (Width::Hour.ns(), sql!("volume_hours", "hour")),
+        };
+        let split: i16 = match split {
+            Split::None => 0,
+            Split::Kind => 1,
+            Split::TopicKind => 2,
+            Split::Generation => 3,
+        };
+        let units = |ns: u64| i32::try_from(ns / unit).unwrap_or(i32::MAX);
+        let from = units(width.begins(first));
+        let to = units(width.begins(end));
+        let lead = i32::try_from(width.lead_ns() / unit).unwrap_or(0);
+        let each = i32::try_from(width.ns() / unit).unwrap_or(1);
+        let values: Vec<super::statement::Value> = vec![
+            Box::new(from),
+            Box::new(to),
+            Box::new(lead),
+            Box::new(each),
+            Box::new(split),
+            Box::new(kinds),
+            Box::new(topic_kinds),
+            Box::new(generations),
+        ];
+        self.find(text, values, |row| {
+            let whole = |n: i64| u64::try_from(n).unwrap_or(0);
+            Ok(Volume {
+                key: row.try_get(0)?,
+                bucket: u64::try_from(row.try_get::<_, i32>(1)?).unwrap_or(0),
+                envelopes: whole(row.try_get(2)?),
+                bytes: whole(row.try_get(3)?),
+            })
+        })
+        .await
+    }
+
+    /// How many rows there are of everything.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn totals(&self) -> Result<Totals> {
+        let rows = self
+            .find(
+                "select name, rows from derived.totals
+                 union all select 'bytes', coalesce(sum(bytes), 0)::bigint from derived.volume_hours",
+                Vec::new(),
+                |row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, i64>(1)?)),
+            )
+            .await?;
+        let of = |name: &str| {
+            let found = rows.iter().find(|(known, _)| known == name);
+            found.map_or(0, |(_, rows)| u64::try_from(*rows).unwrap_or(0))
+        };
+        Ok(Totals {
+            bytes: of("bytes"),
+            topics: of("topics"),
+            accounts: of("accounts"),
+            contact_bundles: of("contact_bundles"),
+            invites: of("invites"),
+            conversations: of("conversations"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weeks_begin_on_mondays_and_every_time_has_a_bucket() {
+        // 2024-01-31 was a Wednesday; its week began on 2024-01-29.
+        let wednesday = 1_706_659_200_000_000_000;
+        let monday = 1_706_486_400_000_000_000;
+        assert_eq!(Width::Week.begins(Width::Week.bucket(wednesday)), monday);
+        assert_eq!(Width::Week.begins(Width::Week.bucket(monday)), monday);
+        for width in [Width::Minute, Width::Hour, Width::Day, Width::Week] {
+            for ns in [0, 1, wednesday, u64::MAX] {
+                let bucket = width.bucket(ns);
+                assert!(width.begins(bucket) <= ns);
+                assert!(width.begins(bucket + 1) > ns || ns == u64::MAX);
+            }
+        }
+    }
+}
