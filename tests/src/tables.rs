@@ -168,3 +168,24 @@ pub fn same(what: &str, expected: &Dump, got: &Dump) {
     }
     assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dump(rows: &[&str]) -> Dump {
+        let rows = rows.iter().map(|row| (*row).to_owned()).collect();
+        Dump::from([("table".to_owned(), rows)])
+    }
+
+    #[test]
+    fn the_same_is_the_same() {
+        same("equal", &dump(&["a", "b", "b"]), &dump(&["a", "b", "b"]));
+    }
+
+    #[test]
+    #[should_panic(expected = "1 missing, 2 too much")]
+    fn what_is_missing_and_what_is_too_much_is_seen() {
+        same("differ", &dump(&["a", "b", "d"]), &dump(&["a", "b", "b", "c"]));
+    }
+}

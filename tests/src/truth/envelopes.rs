@@ -58,7 +58,7 @@ fn generation(line: &Line) -> &'static str {
 
 /// Each is found by its digest.
 async fn by_digest(graph: &Graph, truth: &Truth) {
-    for lines in truth.lines.chunks(60) {
+    for lines in truth.lines.chunks(20) {
         let fields: Vec<String> = lines
             .iter()
             .enumerate()
