@@ -2,18 +2,28 @@
 
 mod cursor;
 mod error;
+mod guard;
 mod http;
+mod intake;
 mod node_id;
 mod paging;
 mod scalars;
 mod schema;
 mod scope;
+mod tail;
+mod transport;
 mod types;
 
 pub use error::Code;
-pub use http::{BindError, Options, Server};
+pub use guard::Limits;
+pub use http::{Admission, BindError, Exposure, Options, Rate, Server};
 pub use schema::{Answer, Graph, sdl};
 pub use scope::{QueueDepth, QueueProbe};
+pub use transport::{
+    origin::Cors,
+    persisted::{Persisted, Trusted},
+    ws::SocketLimits,
+};
 
 #[cfg(test)]
 mod tests;

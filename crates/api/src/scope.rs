@@ -134,10 +134,11 @@ impl Scope {
     }
 }
 
-/// What resolvers find in their context.
+/// What resolvers find in their context. Executions that share it share its batches.
+#[derive(Clone)]
 pub(crate) struct Asked {
     pub(crate) scope: Arc<Scope>,
-    batches: DataLoader<Batches, HashMapCache>,
+    batches: Arc<DataLoader<Batches, HashMapCache>>,
     /// How many look-ups were asked for.
     asks: Arc<AtomicU64>,
 }
@@ -172,7 +173,7 @@ impl Asked {
         )
         .delay(Duration::ZERO)
         .max_batch_size(BATCH);
-        Asked { scope, batches, asks }
+        Asked { scope, batches: Arc::new(batches), asks }
     }
 
     /// One row by its key, together with all others that are asked for at the same time.

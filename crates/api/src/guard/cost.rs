@@ -2,23 +2,21 @@
 
 use std::collections::HashMap;
 
-use async_graphql::{
-    Value,
-    parser::types::{
-        ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
-    },
+use async_graphql::parser::types::{
+    ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet,
 };
+use async_graphql_value::{ConstValue, Value};
 use serde_json::{Map, Value as Json};
 
 use super::shape::Shape;
 use crate::paging::{DEFAULT_PAGE, MAX_PAGE};
 
 /// The statement of a list.
-pub(crate) const LIST: u64 = 50;
+const LIST: u64 = 50;
 /// A count over all pages.
-pub(crate) const COUNT: u64 = 200;
+const COUNT: u64 = 200;
 /// How many rows a list without pages and arguments is thought to have.
-pub(crate) const FEW: u64 = 5;
+const FEW: u64 = 5;
 /// Bytes of a message, which are read from where they are stored.
 const BYTES: u64 = 5;
 /// Introspection asks nothing of the database.
@@ -156,7 +154,7 @@ impl<'a> Cost<'a> {
             Value::Variable(name) => match self.variables.get(name.as_str()) {
                 Some(given) => given.as_i64(),
                 None => self.default_of(name).and_then(|value| match value {
-                    async_graphql::ConstValue::Number(number) => number.as_i64(),
+                    ConstValue::Number(number) => number.as_i64(),
                     _ => None,
                 }),
             },
@@ -164,7 +162,7 @@ impl<'a> Cost<'a> {
         }
     }
 
-    fn default_of(&self, variable: &str) -> Option<&async_graphql::ConstValue> {
+    fn default_of(&self, variable: &str) -> Option<&ConstValue> {
         let definitions = self.operation.variable_definitions.iter();
         let mut named = definitions.filter(|definition| definition.node.name.node == variable);
         named.next()?.node.default_value.as_ref().map(|value| &value.node)
@@ -178,7 +176,7 @@ impl<'a> Cost<'a> {
                 Some(Json::Array(list)) => Some(list.len()),
                 Some(_) => None,
                 None => match self.default_of(name) {
-                    Some(async_graphql::ConstValue::List(list)) => Some(list.len()),
+                    Some(ConstValue::List(list)) => Some(list.len()),
                     _ => None,
                 },
             },

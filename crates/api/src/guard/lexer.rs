@@ -40,7 +40,9 @@ fn count(bytes: &[u8]) -> (usize, usize) {
             }
             b'"' => string(rest),
             b'.' if rest.starts_with(b"...") => 3,
-            byte if is_name(byte) || byte == b'-' => 1 + run(&rest[1..], |byte| is_name(byte) || byte == b'.'),
+            byte if is_name(byte) || byte == b'-' => {
+                1 + run(&rest[1..], |byte| is_name(byte) || byte == b'.')
+            }
             _ => 1,
         };
         tokens += 1;

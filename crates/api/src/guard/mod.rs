@@ -6,10 +6,10 @@
 //!
 //! # What things cost
 //!
-//! One unit is one field of the answer, about a microsecond of this server. A page of a list costs [`LIST`] for its
+//! One unit is one field of the answer, about a microsecond of this server. A page of a list costs 50 for its
 //! statement, and its `edges` and `nodes` multiply what is below them by the size of the page: `first` or `last`, or
-//! the default of 50. Lists without pages count as their longest list argument, or as [`FEW`] where they have none. A
-//! total count costs [`COUNT`]. Introspection is answered from memory and counts half, its lists by the size of this
+//! the default of 50. Lists without pages count as their longest list argument, or as 5 where they have none. A
+//! total count costs 200. Introspection is answered from memory and counts half, its lists by the size of this
 //! very schema.
 
 mod cache;
@@ -21,10 +21,9 @@ mod shape;
 mod walk;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use cache::Recent;
-pub(crate) use cost::{COUNT, FEW, LIST};
 pub use limits::Limits;
 pub(crate) use limits::{Kind, Refusal};
 pub(crate) use shape::Shape;
@@ -74,7 +73,9 @@ impl Document {
                 .ok_or_else(|| invalid("the document has no operation of this name")),
             (DocumentOperations::Multiple(all), None) => match all.values().next() {
                 Some(only) if all.len() == 1 => Ok(&only.node),
-                _ => Err(invalid("the document has several operations: operationName must say which")),
+                _ => Err(invalid(
+                    "the document has several operations: operationName must say which",
+                )),
             },
         }
     }
@@ -88,6 +89,7 @@ impl Document {
         limits: &Limits,
     ) -> Result<u64, Refusal> {
         input::check(variables, limits)?;
+        input::required(operation, variables)?;
         let cost = cost::of(&self.parsed, operation, variables, shape);
         if cost > limits.complexity {
             return Err(Refusal::over(Kind::Complexity, limits.complexity, cost));

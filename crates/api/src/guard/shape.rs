@@ -37,12 +37,8 @@ impl Shape {
     /// Reads it from the schema's text. A text that is none makes a shape that knows nothing: every field then counts
     /// as one, so this is tested on the real one.
     pub(crate) fn of(sdl: &str) -> Shape {
-        let mut shape = Shape {
-            types: HashMap::new(),
-            type_count: 0,
-            fields_a_type: 0,
-            arguments_a_field: 0,
-        };
+        let mut shape =
+            Shape { types: HashMap::new(), type_count: 0, fields_a_type: 0, arguments_a_field: 0 };
         let Ok(document) = parse_schema(sdl) else { return shape };
         let (mut fields, mut arguments) = (0_u64, 0_u64);
         for definition in &document.definitions {

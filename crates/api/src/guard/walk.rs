@@ -12,6 +12,9 @@ use super::limits::{Kind, Limits, Refusal};
 /// How deep selections may stand inside of one another, spreads counted: what follows recurses as deep.
 const LEVELS: usize = 48;
 
+/// How often introspection may go from a type to the types of its members: tools go once.
+const CIRCLES: usize = 2;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Measure {
     nodes: u64,
@@ -23,6 +26,8 @@ struct Measure {
     depth: usize,
     /// The same where introspection is part of it.
     introspection: usize,
+    /// Lists of a type's members inside of one another.
+    circles: usize,
 }
 
 impl Measure {
@@ -32,6 +37,7 @@ impl Measure {
         self.directives = self.directives.saturating_add(other.directives);
         self.depth = self.depth.max(other.depth);
         self.introspection = self.introspection.max(other.introspection);
+        self.circles = self.circles.max(other.circles);
     }
 }
 
@@ -58,7 +64,8 @@ pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<
         let mut found = walk.set(&operation.selection_set.node, 0)?;
         found.directives = found.directives.saturating_add(count(operation.directives.len()));
         for variable in &operation.variable_definitions {
-            found.directives = found.directives.saturating_add(count(variable.node.directives.len()));
+            found.directives =
+                found.directives.saturating_add(count(variable.node.directives.len()));
         }
         if found.top > limits.root_fields {
             return Err(Refusal::over(Kind::RootFields, limits.root_fields, found.top));
@@ -66,8 +73,12 @@ pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<
         check(&found, limits)?;
     }
     // Those that nobody spreads are validated, too.
-    for name in document.fragments.keys() {
-        let found = walk.fragment(name, 0)?;
+    for (name, fragment) in &document.fragments {
+        let mut found = walk.fragment(name, 0)?;
+        if fragment.node.type_condition.node.on.node.starts_with("__") {
+            found.introspection = found.introspection.max(found.depth);
+            found.depth = 0;
+        }
         check(&found, limits)?;
     }
     Ok(())
@@ -80,6 +91,7 @@ fn check(found: &Measure, limits: &Limits) -> Result<(), Refusal> {
         (Kind::Directives, limits.directives, found.directives),
         (Kind::Depth, count(limits.depth), count(found.depth)),
         (Kind::Depth, count(limits.introspection_depth), count(found.introspection)),
+        (Kind::Depth, count(CIRCLES), count(found.circles)),
     ] {
         if actual > limit {
             return Err(Refusal::over(kind, limit, actual));
@@ -108,6 +120,10 @@ impl<'a> Walk<'a> {
                     sum.aliases = sum.aliases.saturating_add(u64::from(field.alias.is_some()));
                     let mut below = self.set(&field.selection_set.node, level + 1)?;
                     match field.name.node.as_str() {
+                        "fields" | "inputFields" | "interfaces" | "possibleTypes" => {
+                            below.circles += 1;
+                            below.depth += 1;
+                        }
                         "__schema" | "__type" => {
                             below.introspection = 1 + below.introspection.max(below.depth);
                             below.depth = 1;
@@ -168,7 +184,8 @@ pub(crate) fn one_root(
             match &item.node {
                 Selection::Field(field) => {
                     let key = field.node.response_key().node.as_str();
-                    if field.node.name.node.starts_with("__") || found.is_some_and(|one| one != key) {
+                    if field.node.name.node.starts_with("__") || found.is_some_and(|one| one != key)
+                    {
                         return Err(Refusal::invalid("a subscription has exactly one root field"));
                     }
                     found = Some(key);

@@ -1,135 +1,182 @@
-//! `/graphql`: POST with JSON, GET for queries.
+//! `/graphql` over HTTP: POST with JSON, GET for queries, event streams for those who ask for them.
 
-use std::time::Instant;
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use async_graphql::parser::types::OperationType;
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::{Method, StatusCode, header},
-    web,
+use super::{
+    body, encode, execute, headers, peer,
+    record::{Ended, Record},
+    server::Shared,
+    socket, stream,
 };
-use async_graphql::{Request, Response, Variables, parser::types::OperationType};
-use serde::Deserialize;
-use serde_json::json;
+use crate::{
+    intake::Ready,
+    transport::{media, media::Media, params::Params, refused::Refused},
+};
 
-use super::server::Shared;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Params {
-    query: Option<String>,
-    variables: Option<String>,
-    operation_name: Option<String>,
-}
-
-fn refused(status: StatusCode, code: &str, message: &str) -> HttpResponse {
-    let errors = json!({ "errors": [{ "message": message, "extensions": { "code": code } }] });
-    HttpResponse::build(status).json(errors)
-}
-
-fn bad(message: &str) -> HttpResponse {
-    refused(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
-}
-
-/// Only JSON: what a form or a plain text can send, another site can make a browser send.
-fn is_json(request: &HttpRequest) -> bool {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.and_then(|kind| kind.split(';').next())
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+/// One request.
+struct Call {
+    shared: web::Data<Shared>,
+    http: HttpRequest,
+    media: Media,
+    record: Record,
 }
 
 pub(super) async fn post(
     shared: web::Data<Shared>,
     http: HttpRequest,
-    body: Result<web::Bytes, actix_web::Error>,
+    mut payload: web::Payload,
 ) -> HttpResponse {
-    if !is_json(&http) {
-        return refused(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "UNSUPPORTED_MEDIA_TYPE",
-            "send application/json",
-        );
-    }
-    let body = match body {
-        Ok(body) => body,
-        Err(error) => {
-            let status = error.as_response_error().status_code();
-            if status == StatusCode::PAYLOAD_TOO_LARGE {
-                return refused(status, "BODY_TOO_LARGE", "a request has at most 64 KiB");
-            }
-            return bad("the body could not be read");
+    let request = http.clone();
+    let mut read = false;
+    let response = respond(shared, http, async |call| {
+        if !media::is_json(headers::text(&call.http, &header::CONTENT_TYPE)) {
+            return Err(Refused::new(
+                415,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "send application/json in UTF-8",
+            ));
         }
-    };
-    // A list would be taken for the members of a request in their order.
-    let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    match serde_json::from_slice::<Request>(&body) {
-        Ok(request) if object => answer(&shared, request).await,
-        _ => bad(
-            r#"the body must be JSON of the form {"query": "…", "variables": {…}, "operationName": "…"}"#,
-        ),
+        call.pass()?;
+        let (limit, time) =
+            (call.shared.intake.limits().body_bytes, call.shared.exposure.body_timeout);
+        let body = body::read(&call.http, &mut payload, limit, time).await?;
+        read = true;
+        call.answer(Params::from_body(&body)?, false).await
+    })
+    .await;
+    if !read {
+        body::release(&request, payload);
     }
+    response
 }
 
-pub(super) async fn get(shared: web::Data<Shared>, params: web::Query<Params>) -> HttpResponse {
-    let params = params.into_inner();
-    let Some(query) = params.query else {
-        return bad("the parameter query is missing");
-    };
-    let mut request = Request::new(query);
-    if let Some(variables) = params.variables.filter(|text| !text.is_empty()) {
-        match serde_json::from_str(&variables) {
-            Ok(json @ (serde_json::Value::Object(_) | serde_json::Value::Null)) => {
-                request = request.variables(Variables::from_json(json));
-            }
-            _ => return bad("the parameter variables must be a JSON object"),
+pub(super) async fn get(
+    shared: web::Data<Shared>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let upgrade = headers::text(&http, &header::UPGRADE);
+    if upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
+        return socket::open(shared, &http, payload);
+    }
+    body::release(&http, payload);
+    respond(shared, http, async |call| {
+        call.pass()?;
+        let query = call.http.query_string();
+        let limit = call.shared.intake.limits().body_bytes;
+        if query.len() > limit {
+            return Err(Refused::new(414, "URI_TOO_LONG", "the address is too long: use POST"));
         }
-    }
-    if let Some(name) = params.operation_name.filter(|name| !name.is_empty()) {
-        request = request.operation_name(name);
-    }
-    // A link must not change anything.
-    let only_queries = request.parsed_query().map(|document| {
-        document.operations.iter().all(|(_, operation)| operation.node.ty == OperationType::Query)
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
+            .map_err(|_| Refused::bad("the parameters of the address cannot be read"))?;
+        call.answer(Params::from_pairs(pairs.into_inner())?, true).await
+    })
+    .await
+}
+
+pub(super) async fn options(
+    shared: web::Data<Shared>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    body::release(&http, payload);
+    headers::preflight(&shared.exposure.cors, headers::text(&http, &header::ORIGIN))
+}
+
+pub(super) async fn other(
+    shared: web::Data<Shared>,
+    http: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    body::release(&http, payload);
+    respond(shared, http, async |_| {
+        Err(Refused::new(405, "METHOD_NOT_ALLOWED", "use POST, or GET for queries"))
+    })
+    .await
+}
+
+/// What all methods share: the form of the answer is chosen first, refusals are said in it, browsers are told who may
+/// read it.
+async fn respond(
+    shared: web::Data<Shared>,
+    http: HttpRequest,
+    answer: impl AsyncFnOnce(&Call) -> Result<HttpResponse, Refused>,
+) -> HttpResponse {
+    let media = media::negotiate(headers::text(&http, &header::ACCEPT));
+    let record = Record::begin(if media == Some(Media::Events) { "sse" } else { "http" });
+    let call = Call { shared, http, media: media.unwrap_or(Media::Json), record };
+    let answered = match media {
+        Some(_) => answer(&call).await,
+        None => Err(Refused::new(
+            406,
+            "NOT_ACCEPTABLE",
+            "accept application/graphql-response+json, application/json or text/event-stream",
+        )),
+    };
+    let mut response = answered.unwrap_or_else(|refused| {
+        call.record.refused(refused.code);
+        headers::refuse(&refused, call.media)
     });
-    if let Ok(false) = only_queries {
-        return HttpResponse::build(StatusCode::METHOD_NOT_ALLOWED)
-            .insert_header((header::ALLOW, "POST"))
-            .json(json!({ "errors": [{
-                "message": "GET is for queries alone; use POST",
-                "extensions": { "code": "METHOD_NOT_ALLOWED" },
-            }] }));
+    let origin = headers::text(&call.http, &header::ORIGIN);
+    headers::share(&call.shared.exposure.cors, origin, response.headers_mut());
+    response
+}
+
+impl Call {
+    /// Counts the request for where it comes from.
+    fn pass(&self) -> Result<(), Refused> {
+        let Some(gate) = &self.shared.gate else { return Ok(()) };
+        match peer::address(&self.http, &self.shared.exposure.proxies) {
+            Some(from) => gate.pass(from),
+            None => Ok(()),
+        }
     }
-    answer(&shared, request).await
-}
 
-pub(super) async fn other(method: Method) -> HttpResponse {
-    HttpResponse::build(StatusCode::METHOD_NOT_ALLOWED)
-        .insert_header((header::ALLOW, "GET, POST"))
-        .json(json!({ "errors": [{
-            "message": format!("{method} is not for this address; use POST or GET"),
-            "extensions": { "code": "METHOD_NOT_ALLOWED" },
-        }] }))
-}
+    async fn answer(&self, params: Params, link: bool) -> Result<HttpResponse, Refused> {
+        let ready = match self.shared.intake.admit(params) {
+            Ok(ready) => ready,
+            // Who waits for events can read no status.
+            Err(refused) if self.media == Media::Events => {
+                self.record.refused(refused.code);
+                return Ok(stream::only(&refused));
+            }
+            Err(refused) => return Err(refused),
+        };
+        // A link must not change anything.
+        if link && ready.kind == OperationType::Mutation {
+            return Err(Refused::new(405, "METHOD_NOT_ALLOWED", "mutations are for POST alone"));
+        }
+        match (self.media, ready.kind) {
+            (Media::Events, _) => {
+                let last =
+                    headers::text(&self.http, &header::HeaderName::from_static("last-event-id"));
+                stream::begin(&self.shared, ready, last).await
+            }
+            (_, OperationType::Subscription) => Err(Refused::new(
+                400,
+                "SUBSCRIPTION_TRANSPORT",
+                "subscriptions need accept: text/event-stream, or a WebSocket of graphql-transport-ws",
+            )),
+            _ => self.execute(&ready).await,
+        }
+    }
 
-async fn answer(shared: &Shared, request: Request) -> HttpResponse {
-    let began = Instant::now();
-    let answer = shared.graph.answer(request).await;
-    let seconds = began.elapsed().as_secs_f64();
-    let outcome = outcome(&answer.response);
-    metrics::counter!("xmtp_indexer_graphql_requests_total", "outcome" => outcome).increment(1);
-    metrics::histogram!("xmtp_indexer_graphql_request_seconds").record(seconds);
-    tracing::debug!(
-        request = answer.request_id,
-        outcome,
-        seconds,
-        statements = answer.statements,
-        "graphql"
-    );
-    HttpResponse::Ok()
-        .insert_header(("x-request-id", answer.request_id))
-        .insert_header((header::CACHE_CONTROL, "no-store"))
-        .json(answer.response)
-}
-
-fn outcome(response: &Response) -> &'static str {
-    if response.is_ok() { "ok" } else { "error" }
+    async fn execute(&self, ready: &Ready) -> Result<HttpResponse, Refused> {
+        let executed = execute::execute(&self.shared, ready).await?;
+        let outcome = executed.outcome;
+        let ended = Ended {
+            outcome: outcome.as_str(),
+            request_id: &executed.request_id,
+            statements: executed.statements,
+            bytes: executed.bytes.len(),
+            answers: 1,
+        };
+        self.record.ended(ready, ended);
+        let invalid = outcome == crate::transport::reply::Outcome::Invalid;
+        let status = if invalid && self.media == Media::Response { 400 } else { 200 };
+        let mut answer = headers::begin(status, self.media);
+        answer.insert_header(("x-request-id", executed.request_id));
+        Ok(encode::respond(&self.http, answer, executed.bytes).await)
+    }
 }

@@ -1,7 +1,17 @@
-//! The thin layer between actix-web and the schema: what is a request, what is refused, how ready we are.
+//! What moves the bytes: requests in, answers, event streams and sockets out. What they say is `transport`'s business.
 
+mod body;
+mod encode;
+mod execute;
+mod exposure;
 mod graphql;
+mod headers;
 mod health;
+mod peer;
+mod record;
 mod server;
+mod socket;
+mod stream;
 
+pub use exposure::{Admission, Exposure, Rate};
 pub use server::{BindError, Options, Server};

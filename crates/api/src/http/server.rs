@@ -1,17 +1,28 @@
 //! Listens, and stops when told to.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, HttpServer, http::Method, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::Store;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{graphql, health};
-use crate::{schema::Graph, scope::QueueProbe};
+use super::{exposure::Exposure, graphql, health, peer::Gate};
+use crate::{
+    intake::Intake,
+    schema::{Graph, sdl},
+    scope::QueueProbe,
+    tail::Hub,
+    transport::refused::Refused,
+};
 
-/// Bytes of a request's body, at most.
-const BODY: usize = 64 << 10;
+/// How long the head of a request may take to come.
+const HEADERS: Duration = Duration::from_secs(5);
+/// How long what is left of a refused request is read and thrown away, so that the client gets to read why.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a connection may be idle between requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How to serve.
 #[derive(Clone)]
@@ -55,12 +66,52 @@ pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) metrics: Option<PrometheusHandle>,
     pub(super) max_lag: u64,
+    pub(super) exposure: Exposure,
+    pub(super) intake: Intake,
+    pub(super) hub: Arc<Hub>,
+    pub(super) gate: Option<Gate>,
+    /// Ends what would go on for ever.
+    pub(super) stop: CancellationToken,
+    connections: Arc<Semaphore>,
+}
+
+impl Shared {
+    fn new(options: Options, exposure: Exposure) -> Shared {
+        let graph = Graph::new(options.store.clone(), &options.network, options.queue);
+        let graph = if exposure.introspection { graph } else { graph.without_introspection() };
+        let trusted = exposure.trusted.clone();
+        Shared {
+            graph,
+            hub: Hub::new(options.store.clone(), exposure.limits.answer_bytes),
+            store: options.store,
+            metrics: options.metrics,
+            max_lag: options.max_lag,
+            intake: Intake::new(exposure.limits.clone(), &sdl(), exposure.persisted, trusted),
+            gate: exposure.rate.map(Gate::new),
+            stop: CancellationToken::new(),
+            connections: Arc::new(Semaphore::new(exposure.sockets.connections)),
+            exposure,
+        }
+    }
+
+    /// Room for one more socket or event stream.
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        self.connections.clone().try_acquire_owned().map_err(|_| Refused {
+            retry_after: Some(10),
+            ..Refused::new(
+                503,
+                "TOO_MANY_CONNECTIONS",
+                "too many sockets and streams are open: try again later",
+            )
+        })
+    }
 }
 
 /// A server that has its address.
 pub struct Server {
     server: actix_web::dev::Server,
     addr: SocketAddr,
+    shared: web::Data<Shared>,
 }
 
 impl std::fmt::Debug for Server {
@@ -75,38 +126,46 @@ impl Server {
     /// # Errors
     /// When the address is taken or is not this machine's.
     pub fn bind(options: Options) -> Result<Server, BindError> {
+        Server::bind_with(options, Exposure::default())
+    }
+
+    /// The same, shown to the world in another way.
+    ///
+    /// # Errors
+    /// When the address is taken or is not this machine's.
+    pub fn bind_with(options: Options, exposure: Exposure) -> Result<Server, BindError> {
+        let workers = options.workers.max(1);
         let listen = options.listen;
         let refused = |source| BindError { listen, source };
         // Bound here and not by actix: its own bind tells less about failures, and the port is needed.
         let listener = std::net::TcpListener::bind(listen).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
-        let shared = web::Data::from(Arc::new(Shared {
-            graph: Graph::new(options.store.clone(), &options.network, options.queue),
-            store: options.store,
-            metrics: options.metrics,
-            max_lag: options.max_lag,
-        }));
+        let shared = web::Data::from(Arc::new(Shared::new(options, exposure)));
+        let data = shared.clone();
         let server = HttpServer::new(move || {
             App::new()
-                .app_data(shared.clone())
-                .app_data(web::PayloadConfig::new(BODY))
+                .app_data(data.clone())
                 .service(
                     web::resource("/graphql")
                         .route(web::post().to(graphql::post))
                         .route(web::get().to(graphql::get))
+                        .route(web::method(Method::OPTIONS).to(graphql::options))
                         .default_service(web::to(graphql::other)),
                 )
                 .route("/healthz", web::get().to(health::alive))
                 .route("/readyz", web::get().to(health::ready))
                 .route("/metrics", web::get().to(health::metrics))
         })
-        .workers(options.workers.max(1))
+        .workers(workers)
+        .client_request_timeout(HEADERS)
+        .client_disconnect_timeout(FAREWELL)
+        .keep_alive(KEEP_ALIVE)
         .disable_signals()
         .shutdown_timeout(10)
         .listen(listener)
         .map_err(refused)?
         .run();
-        Ok(Server { server, addr })
+        Ok(Server { server, addr, shared })
     }
 
     /// Where it listens.
@@ -121,12 +180,21 @@ impl Server {
     /// When the sockets fail.
     pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
         let handle = self.server.handle();
+        let ending = self.shared.stop.clone();
+        let following = tokio::spawn(self.shared.hub.clone().run(ending.clone()));
         let mut server = self.server;
-        tokio::select! {
-            ended = &mut server => return ended,
-            () = stop.cancelled() => {}
-        }
-        let ((), ended) = tokio::join!(handle.stop(true), server);
+        let ended = tokio::select! {
+            ended = &mut server => Some(ended),
+            () = stop.cancelled() => None,
+        };
+        // Sockets and streams never end by themselves.
+        ending.cancel();
+        let ended = match ended {
+            Some(ended) => ended,
+            None => tokio::join!(handle.stop(true), server).1,
+        };
+        // It ends when told to, and has nothing to say.
+        let _ = following.await;
         ended
     }
 }

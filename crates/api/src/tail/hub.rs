@@ -57,7 +57,12 @@ impl Hub {
     }
 
     /// The group of those who want this in these words. It lives as long as somebody holds it.
-    pub(crate) fn join(self: &Arc<Self>, graph: &Graph, ready: &Ready, wanted: &Wanted) -> Arc<Group> {
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        graph: &Graph,
+        ready: &Ready,
+        wanted: &Wanted,
+    ) -> Arc<Group> {
         let words = ready.words();
         let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(group) = groups.get(&words).and_then(Weak::upgrade) {
@@ -112,7 +117,8 @@ impl Hub {
             *at = Some(span.upto);
             let behind = span.upto < head;
             let rows = span.envelopes.len() + span.invites.len() + span.contact_bundles.len();
-            metrics::counter!("xmtp_indexer_tail_envelopes_total").increment(span.envelopes.len().try_into().unwrap_or(0));
+            metrics::counter!("xmtp_indexer_tail_envelopes_total")
+                .increment(span.envelopes.len().try_into().unwrap_or(0));
             self.spans.tell(Arc::new(span), rows * ROW);
             if behind {
                 return Ok(Duration::ZERO);
@@ -134,16 +140,22 @@ async fn read_span(snapshot: &read::Snapshot, from: Position, topics: bool) -> s
     let page = snapshot.envelopes_since(&read::EnvelopeFilter::default(), from, head, ROWS).await?;
     let last = page.rows.last().map(|row| row.position);
     let upto = last.filter(|_| page.has_more).unwrap_or(head);
+    let (invites, bundles) = (read::InviteFilter::default(), read::ContactBundleFilter::default());
     let (invites, contact_bundles) = tokio::try_join!(
-        snapshot.invites_since(&read::InviteFilter::default(), from, upto, ROWS),
-        snapshot.contact_bundles_since(&read::ContactBundleFilter::default(), from, upto, ROWS),
+        snapshot.invites_since(&invites, from, upto, ROWS),
+        snapshot.contact_bundles_since(&bundles, from, upto, ROWS),
     )?;
     let mut known = HashMap::new();
     if topics {
         let mut keys: Vec<_> = page.rows.iter().map(|row| row.topic_key).collect();
         keys.sort_unstable();
         keys.dedup();
-        known = snapshot.topics_by_key(&keys).await?.into_iter().map(|topic| (topic.key, topic)).collect();
+        known = snapshot
+            .topics_by_key(&keys)
+            .await?
+            .into_iter()
+            .map(|topic| (topic.key, topic))
+            .collect();
     }
     let envelopes = page.rows.into_iter().map(|row| {
         let topic = known.get(&row.topic_key).cloned();

@@ -74,13 +74,14 @@ pub(crate) async fn follow(
         End::Unavailable => {
             ("UNAVAILABLE", "the database is away or busy: resume behind the cursor", false)
         }
-        End::Foreign => {
-            ("BAD_CURSOR", "this cursor is beyond the end of this index: begin again without it", false)
-        }
+        End::Foreign => (
+            "BAD_CURSOR",
+            "this cursor is beyond the end of this index: begin again without it",
+            false,
+        ),
     };
     let cursor = (code != "BAD_CURSOR").then(|| log_cursor(reader.at)).flatten();
-    let errors =
-        json!([{ "message": message, "extensions": { "code": code, "cursor": cursor } }]);
+    let errors = json!([{ "message": message, "extensions": { "code": code, "cursor": cursor } }]);
     metrics::counter!("xmtp_indexer_subscriptions_cut_total", "reason" => code).increment(1);
     // Who does not read will not read this; the connection's own deadline deals with that.
     let _ = reader.to.send(Event::Ended { errors, slow }).await;

@@ -129,7 +129,9 @@ mod tests {
         ring.tell(Arc::new(10), 1_000);
         assert!(matches!(listener.next().await, Heard::Missed));
         assert!(matches!(listener.next().await, Heard::Next(item) if *item == 10));
-        let waiting = tokio::spawn(async move { matches!(listener.next().await, Heard::Next(item) if *item == 11) });
+        let waiting = tokio::spawn(async move {
+            matches!(listener.next().await, Heard::Next(item) if *item == 11)
+        });
         tokio::task::yield_now().await;
         ring.tell(Arc::new(11), 1);
         assert!(waiting.await.unwrap());

@@ -92,9 +92,9 @@ impl Graph {
             reply::present(&mut response, outcome);
             let bytes = match reply::write(&response, outcome, limit) {
                 Ok(bytes) => bytes,
-                Err(refusal) => {
-                    serde_json::json!({ "data": null, "errors": [refusal.to_json()] }).to_string().into()
-                }
+                Err(refusal) => serde_json::json!({ "data": null, "errors": [refusal.to_json()] })
+                    .to_string()
+                    .into(),
             };
             told.push(Answer { position, bytes: bytes.into() });
         }

@@ -99,7 +99,9 @@ impl Wanted {
         match self {
             Wanted::Envelopes(filter) => span.topics || !filter.needs_topic(),
             // What is current is a question about others.
-            Wanted::ContactBundles(filter) => !filter.current_only || span.contact_bundles.is_empty(),
+            Wanted::ContactBundles(filter) => {
+                !filter.current_only || span.contact_bundles.is_empty()
+            }
             Wanted::Invites(_) | Wanted::Status => true,
         }
     }

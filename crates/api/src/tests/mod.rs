@@ -1,9 +1,13 @@
 //! The schema against the contract, and real traffic against the truth about it.
 
 mod batches;
+mod clients;
 mod contract;
+mod exposure;
 mod fixture;
 mod http;
+mod live;
 mod nodes;
 mod paging;
+mod server;
 mod truth;

@@ -87,9 +87,13 @@ pub(crate) fn negotiate(accept: Option<&str>) -> Option<Media> {
     let mut best: Option<(f32, usize, Media)> = None;
     // Where a wildcard fits several, the first of these is meant.
     for media in [Media::Json, Media::Response, Media::Events] {
-        let fitting = ranges.iter().enumerate().filter_map(|(nth, range)| Some((range.fits(media)?, nth, range)));
+        let fitting = ranges
+            .iter()
+            .enumerate()
+            .filter_map(|(nth, range)| Some((range.fits(media)?, nth, range)));
         // The most exact range decides, of equally exact ones the first.
-        let Some((_, nth, range)) = fitting.max_by_key(|(fits, nth, _)| (*fits, std::cmp::Reverse(*nth)))
+        let Some((_, nth, range)) =
+            fitting.max_by_key(|(fits, nth, _)| (*fits, std::cmp::Reverse(*nth)))
         else {
             continue;
         };

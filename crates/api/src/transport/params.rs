@@ -44,9 +44,13 @@ impl Params {
         for (name, value) in pairs {
             match name.as_str() {
                 "query" => params.query = Some(value),
-                "operationName" => params.operation_name = Some(value).filter(|name| !name.is_empty()),
+                "operationName" => {
+                    params.operation_name = Some(value).filter(|name| !name.is_empty())
+                }
                 "variables" => params.variables = json(&value, "variables must be a JSON object")?,
-                "extensions" => params.extensions = json(&value, "extensions must be a JSON object")?,
+                "extensions" => {
+                    params.extensions = json(&value, "extensions must be a JSON object")?
+                }
                 _ => {}
             }
         }
@@ -64,7 +68,11 @@ impl Params {
     }
 }
 
-fn text(object: &mut Map<String, Value>, name: &str, wrong: &str) -> Result<Option<String>, Refused> {
+fn text(
+    object: &mut Map<String, Value>,
+    name: &str,
+    wrong: &str,
+) -> Result<Option<String>, Refused> {
     match object.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),

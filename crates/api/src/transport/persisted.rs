@@ -88,7 +88,11 @@ impl Documents {
                     (None, None) => None,
                 };
                 found.ok_or_else(|| {
-                    Refused::new(403, "FORBIDDEN", "this server executes only documents that its operator has listed")
+                    Refused::new(
+                        403,
+                        "FORBIDDEN",
+                        "this server executes only documents that its operator has listed",
+                    )
                 })
             }
             (Persisted::Off, None, Some(_)) => {

@@ -57,11 +57,10 @@ impl Refused {
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Refused {
-        let status = if refusal.kind == Kind::AnswerBytes { 500 } else { 400 };
         Refused {
-            status,
+            status: 400,
             // The two that a GraphQL server always had; limits are told by the status as well.
-            legacy_ok: matches!(refusal.kind, Kind::Syntax | Kind::Invalid | Kind::AnswerBytes),
+            legacy_ok: matches!(refusal.kind, Kind::Syntax | Kind::Invalid),
             code: refusal.kind.code(),
             errors: json!([refusal.to_json()]),
             retry_after: None,

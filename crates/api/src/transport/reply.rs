@@ -88,7 +88,11 @@ impl Write for Bounded {
 }
 
 /// The bytes of an answer. One that was not executed has no `data`.
-pub(crate) fn write(response: &Response, outcome: Outcome, limit: usize) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn write(
+    response: &Response,
+    outcome: Outcome,
+    limit: usize,
+) -> Result<Vec<u8>, Refusal> {
     #[derive(serde::Serialize)]
     struct Errors<'a> {
         errors: &'a [async_graphql::ServerError],

@@ -5,9 +5,10 @@ use futures::future::try_join_all;
 use store::{log::topic_key, read};
 
 use super::{
-    account::Account, analytics::Analytics, contact_bundle::ContactBundle, conversation::Conversation,
-    envelope::Envelope, filters::*, invite::Invite, lists, message::Message, node::Node, orders::*,
-    reachability::Reachability, status::Status, topic::Topic,
+    account::Account, analytics::Analytics, contact_bundle::ContactBundle,
+    conversation::Conversation, envelope::Envelope, filters::*, invite::Invite, lists,
+    message::Message, node::Node, orders::*, reachability::Reachability, status::Status,
+    topic::Topic,
 };
 use crate::{
     error::Trouble,

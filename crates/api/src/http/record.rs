@@ -1,0 +1,80 @@
+//! What the log and the metrics say about a request: one line, without a word of what was asked or answered.
+
+use std::time::Instant;
+
+use crate::intake::Ready;
+
+/// A request that is under way.
+pub(super) struct Record {
+    began: Instant,
+    transport: &'static str,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ended<'a> {
+    pub(super) outcome: &'a str,
+    pub(super) request_id: &'a str,
+    pub(super) statements: u64,
+    pub(super) bytes: usize,
+    /// Answers, of a subscription.
+    pub(super) answers: u64,
+}
+
+impl Record {
+    pub(super) fn begin(transport: &'static str) -> Record {
+        Record { began: Instant::now(), transport }
+    }
+
+    /// It never became an operation.
+    pub(super) fn refused(&self, code: &'static str) {
+        self.count("none", code);
+        tracing::info!(
+            target: "api::request",
+            transport = self.transport,
+            outcome = code,
+            milliseconds = self.milliseconds(),
+            "refused"
+        );
+    }
+
+    /// It was answered, or it ended.
+    pub(super) fn ended(&self, ready: &Ready, ended: Ended<'_>) {
+        let kind = ready.kind();
+        self.count(kind, if ended.outcome == "ok" { "ok" } else { "error" });
+        if ready.kind != async_graphql::parser::types::OperationType::Subscription {
+            let seconds = self.began.elapsed().as_secs_f64();
+            metrics::histogram!("xmtp_indexer_graphql_duration_seconds", "operation_type" => kind)
+                .record(seconds);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "costs are small")]
+        metrics::histogram!("xmtp_indexer_graphql_complexity").record(ready.cost as f64);
+        tracing::info!(
+            target: "api::request",
+            transport = self.transport,
+            kind,
+            operation = ready.name(),
+            document = ready.hash(),
+            request = ended.request_id,
+            outcome = ended.outcome,
+            milliseconds = self.milliseconds(),
+            statements = ended.statements,
+            cost = ready.cost,
+            bytes = ended.bytes,
+            answers = ended.answers,
+            "request"
+        );
+    }
+
+    fn milliseconds(&self) -> f64 {
+        self.began.elapsed().as_secs_f64() * 1e3
+    }
+
+    fn count(&self, kind: &'static str, code: &'static str) {
+        metrics::counter!(
+            "xmtp_indexer_graphql_requests_total",
+            "operation_type" => kind, "transport" => self.transport, "code" => code
+        )
+        .increment(1);
+    }
+}

@@ -1,0 +1,354 @@
+//! What a server shows to the world, and what it refuses: over a real socket.
+
+use std::{
+    io::{Read as _, Write as _},
+    num::NonZeroU32,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    fixture::{Indexed, capture},
+    server::{Got, Serving},
+};
+use crate::{
+    Cors, Exposure, Persisted, Rate, Trusted,
+    guard::{hash, tests::hostile},
+};
+
+const RESPONSE: &str = "accept: application/graphql-response+json\r\n";
+
+async fn small() -> Indexed {
+    Indexed::with(capture().into_iter().take(120).collect()).await
+}
+
+/// The path of a query in an address.
+fn link(parameters: &[(&str, &str)]) -> String {
+    let encode =
+        |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
+    let pairs: Vec<_> =
+        parameters.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
+    format!("/graphql?{}", pairs.join("&"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_documents_are_refused_without_an_echo() {
+    let indexed = small().await;
+    let serving = Serving::begin(&indexed, Exposure::default());
+    // The first request of a connection pool is slower than any refusal.
+    serving.post(&json!({ "query": "{ status { network } }" })).await;
+    for (name, text, kind) in hostile() {
+        let began = Instant::now();
+        let got = serving.post_with(RESPONSE, &json!({ "query": text })).await;
+        let took = began.elapsed();
+        let Some(_) = kind else { continue };
+        assert!(matches!(got.status, 400 | 413), "{name}: {} {}", got.status, got.text());
+        // A refused body is read on for a second, so that the client gets to read the refusal. The guard's own time is
+        // held to 50 ms beside the guard.
+        assert!(took < Duration::from_millis(3_000), "{name}: {took:?}");
+        assert!(got.bytes.len() < 4_000, "{name}: {}", got.bytes.len());
+        let body = got.json();
+        assert!(
+            body.get("data").is_none() && body["errors"][0]["extensions"]["code"].is_string(),
+            "{name}: {body}"
+        );
+        assert!(!got.text().contains(&"x".repeat(20)), "{name}: {body}");
+    }
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_requests_are_refused_by_their_form() {
+    let indexed = small().await;
+    let exposure = Exposure { body_timeout: Duration::from_millis(400), ..Exposure::default() };
+    let serving = Serving::begin(&indexed, exposure);
+    let query = json!({ "query": "{ __typename }" }).to_string();
+    let query = query.as_bytes();
+    let json = "content-type: application/json\r\n";
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(&vec![b' '; 50 << 20]).unwrap();
+    let bomb = gzip.finish().unwrap();
+    let large = vec![b' '; 1 << 20];
+    let cases: Vec<(&str, &str, String, String, &[u8], u16)> = vec![
+        ("text", "POST", "/graphql".into(), "content-type: text/plain\r\n".into(), query, 415),
+        (
+            "form",
+            "POST",
+            "/graphql".into(),
+            "content-type: application/x-www-form-urlencoded\r\n".into(),
+            b"query=%7B__typename%7D",
+            415,
+        ),
+        (
+            "multipart",
+            "POST",
+            "/graphql".into(),
+            "content-type: multipart/form-data; boundary=x\r\n".into(),
+            query,
+            415,
+        ),
+        ("no type", "POST", "/graphql".into(), String::new(), query, 415),
+        (
+            "another charset",
+            "POST",
+            "/graphql".into(),
+            "content-type: application/json; charset=utf-16\r\n".into(),
+            query,
+            415,
+        ),
+        (
+            "gzip bomb",
+            "POST",
+            "/graphql".into(),
+            format!("{json}content-encoding: gzip\r\n"),
+            &bomb,
+            415,
+        ),
+        ("large", "POST", "/graphql".into(), json.into(), &large, 413),
+        ("batch", "POST", "/graphql".into(), json.into(), br#"[{"query":"{ __typename }"}]"#, 400),
+        ("empty", "POST", "/graphql".into(), json.into(), b"", 400),
+        ("not UTF-8", "POST", "/graphql".into(), json.into(), b"{\"query\":\"\xff\"}", 400),
+        (
+            "not acceptable",
+            "POST",
+            "/graphql".into(),
+            format!("{json}accept: text/html\r\n"),
+            query,
+            406,
+        ),
+        ("PUT", "PUT", "/graphql".into(), json.into(), query, 405),
+        ("DELETE", "DELETE", "/graphql".into(), String::new(), b"", 405),
+        ("GET without a query", "GET", "/graphql".into(), String::new(), b"", 400),
+        (
+            "GET with bad variables",
+            "GET",
+            link(&[("query", "{ __typename }"), ("variables", "[1]")]),
+            String::new(),
+            b"",
+            400,
+        ),
+        ("GET mutation", "GET", link(&[("query", "mutation { a }")]), String::new(), b"", 405),
+        (
+            "subscription",
+            "POST",
+            "/graphql".into(),
+            json.into(),
+            br#"{"query":"subscription { status { head } }"}"#,
+            400,
+        ),
+        (
+            "unknown operation",
+            "POST",
+            "/graphql".into(),
+            format!("{json}{RESPONSE}"),
+            br#"{"query":"{ __typename }","operationName":"A"}"#,
+            400,
+        ),
+        (
+            "which operation",
+            "POST",
+            "/graphql".into(),
+            format!("{json}{RESPONSE}"),
+            br#"{"query":"query A { __typename } query B { __typename }"}"#,
+            400,
+        ),
+    ];
+    for (name, method, path, headers, body, status) in cases {
+        let got = serving.send(method, &path, &headers, body).await;
+        assert_eq!(got.status, status, "{name}: {}", got.text());
+        assert!(!got.code().is_empty(), "{name}: {}", got.text());
+    }
+    // Chunks without end, and a body that never comes.
+    let head =
+        format!("POST /graphql HTTP/1.1\r\nhost: x\r\n{json}transfer-encoding: chunked\r\n\r\n");
+    let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+    let got = serving.raw(&head, chunk.repeat(3).as_bytes()).await;
+    assert_eq!(got.status, 413, "{}", got.text());
+    let began = Instant::now();
+    let got = serving.raw(&head, b"5\r\n{\"que").await;
+    assert_eq!(got.status, 408, "{}", got.text());
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    // What looks odd and is fine.
+    for body in [
+        r#"{"query":"{ nothing }","query":"{ __typename }"}"#,
+        "\u{20}\n{\"query\":\"{ __typename }\",\"variables\":null,\"operationName\":null,\"x\":[]}",
+        r#"{"query":"query A { __typename } query B { nothing: __typename }","operationName":"A"}"#,
+    ] {
+        let got = serving.send("POST", "/graphql", json, body.as_bytes()).await;
+        assert_eq!(
+            (got.status, got.json()["data"]["__typename"].as_str()),
+            (200, Some("Query")),
+            "{body}"
+        );
+    }
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_have_codes_and_statuses_that_fit_the_caller() {
+    let indexed = small().await;
+    let serving = Serving::begin(&indexed, Exposure::default());
+    for (query, code) in [
+        ("{ nothing }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{", "GRAPHQL_PARSE_FAILED"),
+        ("query($a: Int!) { topics(first: $a) { nodes { id } } }", "GRAPHQL_VALIDATION_FAILED"),
+    ] {
+        let new = serving.post_with(RESPONSE, &json!({ "query": query })).await;
+        assert_eq!((new.status, new.code().as_str()), (400, code), "{query}: {}", new.text());
+        assert!(new.json().get("data").is_none(), "{}", new.text());
+        assert!(
+            new.header("content-type").unwrap().starts_with("application/graphql-response+json")
+        );
+        let old = serving.post(&json!({ "query": query })).await;
+        assert_eq!((old.status, old.code().as_str()), (200, code), "{query}: {}", old.text());
+    }
+    let bad = serving
+        .post_with(RESPONSE, &json!({ "query": "{ topics(first: 501) { nodes { id } } }" }))
+        .await;
+    assert_eq!((bad.status, bad.code().as_str()), (200, "BAD_USER_INPUT"), "{}", bad.text());
+    assert_eq!(bad.json()["data"], Value::Null);
+    let long = format!("{{ {} }}", "x".repeat(10_000));
+    let got = serving.post_with(RESPONSE, &json!({ "query": long })).await;
+    assert!(got.bytes.len() < 700, "{}", got.bytes.len());
+    let cost = serving
+        .post(&json!({ "query": "{ status { network } }", "extensions": { "cost": true } }))
+        .await;
+    assert_eq!(cost.json()["extensions"]["cost"], json!({ "requested": 2, "limit": 50_000 }));
+    assert!(cost.header("x-request-id").is_some());
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_bounded_in_bytes_and_time() {
+    let indexed = small().await;
+    let mut exposure = Exposure { timeout: Duration::from_nanos(1), ..Exposure::default() };
+    let serving = Serving::begin(&indexed, exposure.clone());
+    let page = json!({ "query": "{ envelopes(first: 100) { nodes { digest topic { name } } } }" });
+    let got = serving.post(&page).await;
+    assert_eq!((got.status, got.code().as_str()), (504, "TIMEOUT"), "{}", got.text());
+    serving.end().await;
+    exposure.timeout = Duration::from_secs(15);
+    exposure.limits.answer_bytes = 5_000;
+    let serving = Serving::begin(&indexed, exposure);
+    let got = serving.post(&page).await;
+    assert_eq!((got.status, got.code().as_str()), (400, "ANSWER_TOO_LARGE"), "{}", got.text());
+    assert_eq!(got.json()["errors"][0]["extensions"]["limit"], 5_000);
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn introspection_can_be_switched_off() {
+    let indexed = small().await;
+    let exposure = Exposure { introspection: false, ..Exposure::default() };
+    let serving = Serving::begin(&indexed, exposure);
+    for query in ["{ __schema { types { name } } }", "{ __type(name: \"Query\") { name } }"] {
+        let got = serving.post(&json!({ "query": query })).await;
+        assert!(!got.text().contains("Query\""), "{}", got.text());
+    }
+    let got = serving.post(&json!({ "query": "{ statu }" })).await;
+    assert!(!got.text().contains("Did you mean"), "{}", got.text());
+    let got = serving.post(&json!({ "query": "{ __typename }" })).await;
+    assert_eq!(got.json()["data"]["__typename"], "Query");
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_are_known_by_their_hash() {
+    let indexed = small().await;
+    let serving = Serving::begin(&indexed, Exposure::default());
+    let text = "query Named { status { network } }";
+    let id = hex::encode(hash(text));
+    let persisted = json!({ "persistedQuery": { "version": 1, "sha256Hash": id } });
+    let first = serving.post(&json!({ "extensions": persisted })).await;
+    assert_eq!((first.status, first.code().as_str()), (200, "PERSISTED_QUERY_NOT_FOUND"));
+    let with = serving.post(&json!({ "query": text, "extensions": persisted })).await;
+    assert_eq!(with.json()["data"]["status"]["network"], "test");
+    let path = link(&[("extensions", &persisted.to_string())]);
+    let again = serving.send("GET", &path, "", b"").await;
+    assert_eq!(again.json()["data"]["status"]["network"], "test", "{}", again.text());
+    serving.end().await;
+
+    let trusted = Trusted::read(&json!({ "network": text }).to_string()).unwrap();
+    let exposure = Exposure { persisted: Persisted::Only, trusted, ..Exposure::default() };
+    let serving = Serving::begin(&indexed, exposure);
+    let listed = json!({ "extensions": { "persistedQuery": { "sha256Hash": "network" } } });
+    assert_eq!(serving.post(&listed).await.json()["data"]["status"]["network"], "test");
+    let other = serving.post(&json!({ "query": "{ __typename }" })).await;
+    assert_eq!((other.status, other.code().as_str()), (403, "FORBIDDEN"));
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_others_read_only_what_they_may() {
+    let indexed = small().await;
+    let query = json!({ "query": "{ __typename }" });
+    let allowed = |got: &Got| got.header("access-control-allow-origin").map(str::to_owned);
+    let origin = "origin: https://app.example\r\n";
+    let ask =
+        "access-control-request-method: POST\r\naccess-control-request-headers: content-type\r\n";
+    for (cors, expected) in [
+        (Cors::SameOrigin, None),
+        (Cors::Any, Some("*")),
+        (Cors::from_origins(&["https://app.example".into()]), Some("https://app.example")),
+        (Cors::from_origins(&["https://other.example".into()]), None),
+    ] {
+        let serving =
+            Serving::begin(&indexed, Exposure { cors: cors.clone(), ..Exposure::default() });
+        let got = serving.post_with(origin, &query).await;
+        assert_eq!(allowed(&got).as_deref(), expected, "{cors:?}");
+        assert!(got.header("access-control-allow-credentials").is_none());
+        let before = serving.send("OPTIONS", "/graphql", &format!("{origin}{ask}"), b"").await;
+        assert_eq!(before.status, 204);
+        assert_eq!(allowed(&before).as_deref(), expected, "{cors:?}");
+        assert_eq!(before.header("access-control-allow-methods").is_some(), expected.is_some());
+        let refused = serving.send("POST", "/graphql", origin, b"").await;
+        assert_eq!((refused.status, allowed(&refused).as_deref()), (415, expected), "{cors:?}");
+        serving.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_often_is_told_when_to_come_back() {
+    let indexed = small().await;
+    let rate = Rate { per_minute: NonZeroU32::new(6).unwrap(), burst: NonZeroU32::new(3).unwrap() };
+    let exposure = Exposure {
+        rate: Some(rate),
+        proxies: vec!["127.0.0.1".parse().unwrap()],
+        ..Exposure::default()
+    };
+    let serving = Serving::begin(&indexed, exposure);
+    let query = json!({ "query": "{ __typename }" });
+    for _ in 0..3 {
+        assert_eq!(serving.post(&query).await.status, 200);
+    }
+    let got = serving.post(&query).await;
+    assert_eq!((got.status, got.code().as_str()), (429, "RATE_LIMITED"), "{}", got.text());
+    let seconds: u64 = got.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=11).contains(&seconds), "{seconds}");
+    assert_eq!(got.json()["errors"][0]["extensions"]["retryAfterMs"], seconds * 1_000);
+    let other = serving.post_with("x-forwarded-for: 203.0.113.7\r\n", &query).await;
+    assert_eq!(other.status, 200, "the proxy says that it is somebody else");
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_folded_for_who_can_unfold_them() {
+    let indexed = small().await;
+    let serving = Serving::begin(&indexed, Exposure::default());
+    let page = json!({ "query": "{ envelopes(first: 100) { nodes { digest topic { name } } } }" });
+    let plain = serving.post(&page).await;
+    assert!(plain.header("content-encoding").is_none());
+    let gzip = serving.post_with("accept-encoding: gzip\r\n", &page).await;
+    assert_eq!(gzip.header("content-encoding"), Some("gzip"));
+    assert!(gzip.bytes.len() < plain.bytes.len() / 2);
+    let mut unfolded = Vec::new();
+    flate2::read::GzDecoder::new(gzip.bytes.as_slice()).read_to_end(&mut unfolded).unwrap();
+    assert_eq!(unfolded, plain.bytes);
+    let brotli = serving.post_with("accept-encoding: gzip, br\r\n", &page).await;
+    assert_eq!(brotli.header("content-encoding"), Some("br"));
+    unfolded.clear();
+    brotli::Decompressor::new(brotli.bytes.as_slice(), 4096).read_to_end(&mut unfolded).unwrap();
+    assert_eq!(unfolded, plain.bytes);
+    serving.end().await;
+}

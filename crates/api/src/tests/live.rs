@@ -1,0 +1,190 @@
+//! Live readers: everything once and in order, whatever happens to the server in between.
+
+use std::{collections::HashSet, net::SocketAddr, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
+
+use super::{
+    fixture::{Indexed, capture},
+    server::Serving,
+};
+use crate::Exposure;
+
+const SUBSCRIPTION: &str = "subscription ($after: String) { envelopes(after: $after) { cursor node { digest kind topic { name } } } }";
+
+/// Reads events until the stream ends or `enough` says so. Gives the data of each, with the cursor of the last.
+async fn events(
+    addr: SocketAddr,
+    query: &str,
+    variables: &Value,
+    told: &mut Vec<Value>,
+    enough: impl Fn(&[Value]) -> bool,
+) -> std::io::Result<()> {
+    let mut stream = TcpStream::connect(addr).await?;
+    let body = json!({ "query": query, "variables": variables }).to_string();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next_line().await? {
+        let Some(data) = line.strip_prefix("data: ") else { continue };
+        // The server may have died in the middle of it.
+        let Ok(event) = serde_json::from_str::<Value>(data) else { return Ok(()) };
+        assert!(event.get("errors").is_none(), "{event}");
+        let Some(data) = event["data"].as_object() else { panic!("{event}") };
+        told.extend(data.values().cloned());
+        if enough(told) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Follows through every end of the server, from the last cursor on.
+async fn follow(addr: SocketAddr, after: Value, total: usize) -> Vec<Value> {
+    let mut told: Vec<Value> = Vec::new();
+    while told.len() < total {
+        let after = told.last().map_or(after.clone(), |edge| edge["cursor"].clone());
+        let variables = json!({ "after": after });
+        if events(addr, SUBSCRIPTION, &variables, &mut told, |told| told.len() >= total)
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    told
+}
+
+fn digests(edges: &[Value]) -> Vec<String> {
+    edges.iter().map(|edge| edge["node"]["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_missed_or_told_twice_while_servers_die_and_writers_write() {
+    let envelopes: Vec<_> = capture().into_iter().take(1_500).collect();
+    let indexed = Indexed::with(envelopes[..100].to_vec()).await;
+    let begin = indexed.ask("{ envelopes(first: 1) { edges { cursor } } }", json!({})).await;
+    let after = begin["envelopes"]["edges"][0]["cursor"].clone();
+    let mut serving = Serving::begin(&indexed, Exposure::default());
+    let addr = serving.addr;
+    let total =
+        envelopes.iter().map(|e| (e.digest(), e.timestamp_ns)).collect::<HashSet<_>>().len() - 1;
+    let readers: Vec<_> =
+        (0..30).map(|_| tokio::spawn(follow(addr, after.clone(), total))).collect();
+    for (nth, part) in envelopes[100..].chunks(70).enumerate() {
+        indexed.add(part.to_vec()).await;
+        if nth % 4 == 3 {
+            serving.end().await;
+            serving = Serving::at(&indexed, Exposure::default(), addr);
+        }
+    }
+    let query = "query($first: Int, $after: String) { envelopes(first: $first, after: $after) { nodes { digest } pageInfo { hasNextPage endCursor } } }";
+    let mut wanted: Vec<String> = indexed
+        .all(query, 400)
+        .await
+        .iter()
+        .map(|node| node["digest"].as_str().unwrap().to_owned())
+        .collect();
+    wanted.remove(0);
+    assert_eq!(wanted.len(), total);
+    for reader in readers {
+        let told = tokio::time::timeout(Duration::from_secs(60), reader).await.unwrap().unwrap();
+        assert!(digests(&told) == wanted, "{} told", told.len());
+    }
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_cursor_it_begins_at_the_head_and_filters_hold() {
+    let envelopes: Vec<_> = capture().into_iter().take(900).collect();
+    let indexed = Indexed::with(envelopes[..300].to_vec()).await;
+    let owner =
+        indexed.ask("{ invites(first: 1) { nodes { recipient { address } } } }", json!({})).await;
+    let owner = owner["invites"]["nodes"][0]["recipient"]["address"].clone();
+    let serving = Serving::begin(&indexed, Exposure::default());
+    let head = indexed.ask("{ status { head } }", json!({})).await["status"]["head"].clone();
+    let addr = serving.addr;
+    let of = |query: &'static str, variables: Value| {
+        tokio::spawn(async move {
+            let mut told = Vec::new();
+            let stopped = events(addr, query, &variables, &mut told, |_| false);
+            // They never end by themselves.
+            let _ = tokio::time::timeout(Duration::from_secs(20), stopped).await;
+            told
+        })
+    };
+    let filters = [
+        json!({}),
+        json!({ "kinds": ["INVITE"] }),
+        json!({ "topicKinds": ["CONTACT", "DIRECT_MESSAGE"] }),
+        json!({ "account": owner }),
+        json!({ "generations": ["V1"], "kinds": ["MESSAGE_V1"] }),
+    ];
+    let query =
+        "subscription($f: EnvelopeFilter) { envelopes(filter: $f) { cursor node { digest } } }";
+    let live: Vec<_> = filters.iter().map(|f| of(query, json!({ "f": f }))).collect();
+    let invites = of("subscription { invites { cursor node { id } } }", json!({}));
+    let bundles = of(
+        "subscription { contactBundles(filter: { currentOnly: true }) { cursor node { id current } } }",
+        json!({}),
+    );
+    let status = of("subscription { status { envelopeCount } }", json!({}));
+    // All of them have begun when the pulse is felt.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    for part in envelopes[300..].chunks(60) {
+        indexed.add(part.to_vec()).await;
+    }
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    serving.end().await;
+    let list = "query($f: EnvelopeFilter, $after: String) { envelopes(first: 500, after: $after, filter: $f) { nodes { digest } pageInfo { endCursor } } }";
+    for (filter, live) in filters.iter().zip(live) {
+        let told = digests(&live.await.unwrap());
+        let (mut wanted, mut after) = (Vec::new(), head.clone());
+        loop {
+            let page = indexed.ask(list, json!({ "f": filter, "after": after })).await["envelopes"]
+                .clone();
+            let nodes = page["nodes"].as_array().unwrap();
+            if nodes.is_empty() {
+                break;
+            }
+            wanted.extend(nodes.iter().map(|node| node["digest"].as_str().unwrap().to_owned()));
+            after = page["pageInfo"]["endCursor"].clone();
+        }
+        assert!(!wanted.is_empty(), "{filter}");
+        assert!(told == wanted, "{filter}: {} told, {} wanted", told.len(), wanted.len());
+    }
+    let told = invites.await.unwrap();
+    let ids: HashSet<_> = told.iter().map(|edge| edge["node"]["id"].to_string()).collect();
+    assert!(ids.len() == told.len() && !ids.is_empty());
+    let told = bundles.await.unwrap();
+    assert!(!told.is_empty() && told.iter().all(|edge| edge["node"]["current"].is_boolean()));
+    let told = status.await.unwrap();
+    assert!(told.len() >= 3, "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_of_another_place_are_refused() {
+    let indexed = Indexed::with(capture().into_iter().take(50).collect()).await;
+    let serving = Serving::begin(&indexed, Exposure::default());
+    let other = indexed.ask("{ topics(first: 1) { edges { cursor } } }", json!({})).await;
+    let other = other["topics"]["edges"][0]["cursor"].clone();
+    let beyond = crate::types::log_cursor(store::Position(1_000_000)).unwrap();
+    for after in [json!("nonsense"), other, json!(beyond)] {
+        let headers = "content-type: application/json\r\naccept: text/event-stream\r\n";
+        let body = json!({ "query": SUBSCRIPTION, "variables": { "after": after } }).to_string();
+        let got = serving.send("POST", "/graphql", headers, body.as_bytes()).await;
+        assert!(
+            got.text().contains("BAD_CURSOR") && got.text().contains("event: complete"),
+            "{}",
+            got.text()
+        );
+    }
+    serving.end().await;
+}
