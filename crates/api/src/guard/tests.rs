@@ -172,7 +172,7 @@ pub(crate) fn hostile() -> Vec<(&'static str, String, Option<Kind>)> {
             "{ __schema { types { fields { type { fields { type { fields { type { fields { type { fields { name } } } } } } } } } } } }".into(),
             Some(Kind::Depth),
         ),
-        ("deep introspection", format!("{{ __schema {{ types {} }} }}", "{ ofType ".repeat(28) + "{ name" + &" }".repeat(29)), Some(Kind::Nesting)),
+        ("deep introspection", format!("{{ __schema {{ types {} }} }}", "{ ofType ".repeat(28) + "{ name" + &" }".repeat(29)), Some(Kind::Depth)),
         ("wide introspection", format!("{{ {} }}", (0..19).map(|n| format!("a{n}: __schema {{ types {{ fields {{ args {{ type {{ name }} }} }} }} }} ")).collect::<String>()), None),
         ("operations", (0..11).map(|n| format!("query Q{n} {{ __typename }} ")).collect(), Some(Kind::Operations)),
         ("root fields", many("status { network } ", 21), Some(Kind::RootFields)),

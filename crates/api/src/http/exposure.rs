@@ -22,9 +22,11 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
+type Admits = dyn Fn(&Map<String, Value>) -> bool + Send + Sync;
+
 /// Decides who may use a socket, by what the client sends when it begins.
 #[derive(Clone)]
-pub struct Admission(Arc<dyn Fn(&Map<String, Value>) -> bool + Send + Sync>);
+pub struct Admission(Arc<Admits>);
 
 impl Admission {
     /// Lets in whom this is true for.

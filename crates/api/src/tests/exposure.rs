@@ -58,6 +58,9 @@ async fn hostile_documents_are_refused_without_an_echo() {
     serving.end().await;
 }
 
+/// Name, method, path, headers, body; and the status that is due.
+type Case<'a> = (&'a str, &'a str, String, String, &'a [u8], u16);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_requests_are_refused_by_their_form() {
     let indexed = small().await;
@@ -70,7 +73,7 @@ async fn hostile_requests_are_refused_by_their_form() {
     gzip.write_all(&vec![b' '; 50 << 20]).unwrap();
     let bomb = gzip.finish().unwrap();
     let large = vec![b' '; 1 << 20];
-    let cases: Vec<(&str, &str, String, String, &[u8], u16)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("text", "POST", "/graphql".into(), "content-type: text/plain\r\n".into(), query, 415),
         (
             "form",

@@ -97,7 +97,8 @@ pub(crate) fn negotiate(accept: Option<&str>) -> Option<Media> {
         else {
             continue;
         };
-        if !(range.quality > 0.0) {
+        // Nonsense counts as no.
+        if range.quality.is_nan() || range.quality <= 0.0 {
             continue;
         }
         let better = best.is_none_or(|(quality, place, _)| {

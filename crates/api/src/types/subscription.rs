@@ -29,6 +29,7 @@ pub(crate) struct Subscription;
 
 /// What can be followed as it is indexed.
 #[Root]
+#[expect(clippy::unused_async, reason = "fields of a subscription are asynchronous")]
 impl Subscription {
     /// Every envelope that matches, in indexing order. With `after` (a cursor in that order from any earlier answer: of
     /// an envelope, of a subscription, or the `head` in an answer's extensions) it first replays what was missed, then

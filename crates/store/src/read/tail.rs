@@ -174,3 +174,6 @@ impl ContactBundleFilter {
             && (!self.current_only || bundle.verification == wire::Verification::Verified)
     }
 }
+
+#[cfg(test)]
+mod tests;
