@@ -8,7 +8,7 @@ use store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{exposure::Exposure, graphql, health, peer::Gate};
+use super::{exposure::Exposure, graphiql, graphql, health, peer::Gate};
 use crate::{
     intake::Intake,
     schema::{Graph, sdl},
@@ -21,6 +21,9 @@ use crate::{
 const HEADERS: Duration = Duration::from_secs(5);
 /// How long what is left of a refused request is read and thrown away, so that the client gets to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// How long sent bytes may wait for a client to take them.
+#[cfg(target_os = "linux")]
+const STUCK: Duration = Duration::from_secs(30);
 /// How long a connection may be idle between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
@@ -107,6 +110,20 @@ impl Shared {
     }
 }
 
+/// Answers go out as they are written. A client that neither takes what was sent nor goes away is dropped by the
+/// system: nothing in this process could, while the connection does not move.
+fn tune(stream: &actix_web::rt::net::TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let mut tuned = socket.set_tcp_nodelay(true);
+    #[cfg(target_os = "linux")]
+    {
+        tuned = tuned.and(socket.set_tcp_user_timeout(Some(STUCK)));
+    }
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "a connection could not be tuned");
+    }
+}
+
 /// A server that has its address.
 pub struct Server {
     server: actix_web::dev::Server,
@@ -152,9 +169,16 @@ impl Server {
                         .route(web::method(Method::OPTIONS).to(graphql::options))
                         .default_service(web::to(graphql::other)),
                 )
+                .route("/graphiql", web::get().to(graphiql::get))
+                .route("/graphiql/{file}", web::get().to(graphiql::get))
                 .route("/healthz", web::get().to(health::alive))
                 .route("/readyz", web::get().to(health::ready))
                 .route("/metrics", web::get().to(health::metrics))
+        })
+        .on_connect(|connection, _| {
+            if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
+                tune(stream);
+            }
         })
         .workers(workers)
         .client_request_timeout(HEADERS)

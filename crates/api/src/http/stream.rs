@@ -82,8 +82,7 @@ pub(super) async fn begin(
     let (to, body) = mpsc::channel(WAITING);
     // What shows that the stream has begun.
     let _ = to.try_send(Bytes::from_static(sse::HEARTBEAT.as_bytes()));
-    let teller =
-        Teller { shared: shared.clone(), to, record: Record::begin("sse"), _permit: permit };
+    let teller = Teller { shared: shared.clone(), to, record: Record::begin("sse") };
     if ready.kind == OperationType::Subscription {
         match open(shared, &ready, last).await? {
             Ok(opened) => {
@@ -98,10 +97,15 @@ pub(super) async fn begin(
     } else {
         actix_web::rt::spawn(teller.once(ready));
     }
-    Ok(response().streaming(stream::unfold(body, async |mut body: mpsc::Receiver<Bytes>| {
-        let event = body.recv().await?;
-        Some((Ok::<_, std::convert::Infallible>(event), body))
-    })))
+    Ok(response().streaming(stream::unfold((body, permit), next)))
+}
+
+/// Room is taken for as long as the connection holds what it was given.
+type Body = (mpsc::Receiver<Bytes>, OwnedSemaphorePermit);
+
+async fn next((mut body, permit): Body) -> Option<(Result<Bytes, std::convert::Infallible>, Body)> {
+    let event = body.recv().await?;
+    Some((Ok(event), (body, permit)))
 }
 
 /// Writes the events of one stream.
@@ -109,7 +113,6 @@ struct Teller {
     shared: web::Data<Shared>,
     to: mpsc::Sender<Bytes>,
     record: Record,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Teller {

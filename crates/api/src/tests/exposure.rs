@@ -355,3 +355,46 @@ async fn answers_are_folded_for_who_can_unfold_them() {
     assert_eq!(unfolded, plain.bytes);
     serving.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_for_trying_queries_needs_nobody_else() {
+    let indexed = Indexed::with(capture().into_iter().take(400).collect()).await;
+    let serving = Serving::begin(&indexed, Exposure::default());
+    let page = serving.send("GET", "/graphiql", "", b"").await;
+    assert_eq!(page.status, 200);
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("script-src 'self';"),
+        "{policy}"
+    );
+    let text = page.text();
+    assert!(!text.contains("://"), "it names another place: {text}");
+    let mut parts = 0;
+    for part in text.split('"').filter(|part| part.starts_with("/graphiql/")) {
+        let got = serving.send("GET", part, "accept-encoding: gzip, br\r\n", b"").await;
+        assert_eq!((got.status, got.header("content-encoding")), (200, Some("gzip")), "{part}");
+        let mut folded = Vec::new();
+        flate2::read::GzDecoder::new(got.bytes.as_slice()).read_to_end(&mut folded).unwrap();
+        let plain = serving.send("GET", part, "", b"").await;
+        assert!(plain.header("content-encoding").is_none() && plain.bytes == folded, "{part}");
+        let tag = format!("if-none-match: {}\r\n", got.header("etag").unwrap());
+        assert_eq!(serving.send("GET", part, &tag, b"").await.status, 304);
+        parts += 1;
+    }
+    assert_eq!(parts, 2, "a script and a style");
+    assert_eq!(serving.send("GET", "/graphiql/other", "", b"").await.status, 404);
+    // What is typed in when it is opened.
+    let query = include_str!("../../graphiql/default.graphql");
+    let script = serving.send("GET", "/graphiql/page.js", "", b"").await.text();
+    assert!(script.contains("query LatestInvites"), "run bin/vendor-graphiql");
+    let got =
+        serving.post(&json!({ "query": query, "operationName": "LatestInvites" })).await.json();
+    assert!(got.get("errors").is_none(), "{got}");
+    assert!(!got["data"]["invites"]["edges"].as_array().unwrap().is_empty(), "{got}");
+    let live = json!({ "query": query, "operationName": "Live" });
+    assert_eq!(serving.post(&live).await.code(), "SUBSCRIPTION_TRANSPORT");
+    serving.end().await;
+    let serving = Serving::begin(&indexed, Exposure { graphiql: false, ..Exposure::default() });
+    assert_eq!(serving.send("GET", "/graphiql", "", b"").await.status, 404);
+    serving.end().await;
+}

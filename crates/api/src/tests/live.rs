@@ -188,3 +188,62 @@ async fn cursors_of_another_place_are_refused() {
     }
     serving.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_is_cut_off_and_can_resume() {
+    let envelopes: Vec<_> = capture().into_iter().take(700).collect();
+    let indexed = Indexed::with(envelopes[..50].to_vec()).await;
+    let mut exposure = Exposure::default();
+    exposure.sockets.write = Duration::from_millis(400);
+    let serving = Serving::begin(&indexed, exposure);
+    let after = indexed.ask("{ status { head } }", json!({})).await["status"]["head"].clone();
+    // Much for each envelope, and little room for it.
+    let many: String = (0..25).map(|n| format!("m{n}: message ")).collect();
+    let query = format!(
+        "subscription($after: String) {{ envelopes(after: $after) {{ cursor node {{ digest {many} }} }} }}"
+    );
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(128 << 10).unwrap();
+    let mut stream = socket.connect(serving.addr).await.unwrap();
+    let body = json!({ "query": query, "variables": { "after": after } }).to_string();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    indexed.add(envelopes[50..].to_vec()).await;
+    // On a busy machine it takes a while until there is more than the buffers of the system hold.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    // It looks again, and finds the end: nothing was kept for it beyond what was under way.
+    let mut told = Vec::new();
+    let mut lines = BufReader::new(stream).lines();
+    let reading = async {
+        while let Ok(Some(line)) = lines.next_line().await {
+            // The last chunk of the answer.
+            if line == "0" {
+                break;
+            }
+            let event = line
+                .strip_prefix("data: ")
+                .and_then(|data| serde_json::from_str::<Value>(data).ok());
+            told.extend(
+                event
+                    .map(|event| event["data"]["envelopes"].clone())
+                    .filter(|edge| edge.is_object()),
+            );
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), reading).await.expect("the stream ends");
+    let list = "query($first: Int, $after: String) { envelopes(first: $first, after: $after) { nodes { digest } pageInfo { hasNextPage endCursor } } }";
+    let wanted: Vec<String> = indexed.all(list, 500).await[50..]
+        .iter()
+        .map(|node| node["digest"].as_str().unwrap().to_owned())
+        .collect();
+    let got = digests(&told);
+    assert!(got.len() < wanted.len(), "all {} were told to one who did not read", got.len());
+    assert!(got == wanted[..got.len()], "{} told", got.len());
+    let after = told.last().map_or(after, |edge| edge["cursor"].clone());
+    let rest = follow(serving.addr, after, wanted.len() - got.len()).await;
+    assert!(digests(&rest) == wanted[got.len()..], "{} and {}", got.len(), rest.len());
+    serving.end().await;
+}
