@@ -1,5 +1,7 @@
 //! Finds the database and the broker: configured ones, or those of a running `up` on the same data folder.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use ingest::Queue;
 use store::Store;
@@ -9,13 +11,28 @@ use crate::{
     embedded::{self, Running},
 };
 
+/// The longest that one statement of a reader may take: as long as an answer may.
+const READING: Duration = Duration::from_secs(15);
+
 /// Opens the database; does not ask which version it has.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
-    let url = match &config.database.url {
-        Some(url) => url.expose().to_owned(),
-        None => found(config, "database", "DATABASE_URL", |running| running.database_url.clone())?,
-    };
-    connect(config, &url).await
+    connect(config, &database_url(config)?).await
+}
+
+/// Where the database is.
+pub fn database_url(config: &Config) -> anyhow::Result<String> {
+    match &config.database.url {
+        Some(url) => Ok(url.expose().to_owned()),
+        None => found(config, "database", "DATABASE_URL", |running| running.database_url.clone()),
+    }
+}
+
+/// Opens the database for readers: connections of their own, and no statement that outlives the answer it is for.
+pub async fn readers(config: &Config, url: &str) -> anyhow::Result<Store> {
+    let max_connections = usize::try_from(config.database.max_connections)?;
+    let statement_timeout = Some(READING);
+    let options = store::Options { max_connections, statement_timeout, ..store::Options::new(url) };
+    Ok(Store::connect(options).await?)
 }
 
 /// Opens the database and checks that it has this program's version.

@@ -79,7 +79,8 @@ pub struct ServeArgs {
 
 /// Runs `serve`.
 pub async fn serve(_: ServeArgs, context: Context) -> anyhow::Result<()> {
-    let store = reach::migrated_store(&context.config).await?;
+    let store = reach::readers(&context.config, &reach::database_url(&context.config)?).await?;
+    store.check_version().await?;
     let server = web::bind(store, &context.config, Default::default())?;
     println!("GraphQL  http://{}/graphql", server.addr());
     let mut roles = Roles::default();

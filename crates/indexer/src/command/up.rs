@@ -113,7 +113,8 @@ async fn with_services(
     let projector = role::project(store.clone(), config);
     roles.start("project", |stop| projector.run(stop));
     let known_queue = Arc::new(OnceLock::new());
-    let server = web::bind(store.clone(), config, known_queue.clone())?;
+    let readers = reach::readers(config, database_url).await?;
+    let server = web::bind(readers, config, known_queue.clone())?;
     let http_url = format!("http://{}", server.addr());
     roles.start("serve", |stop| server.run(stop));
 
@@ -211,6 +212,7 @@ async fn start_devnet(args: &Args, data_dir: &Path) -> anyhow::Result<Devnet> {
 fn tell(http_url: &str, services: &Services, devnet: Option<&Devnet>, sources: &[ingest::Source]) {
     println!();
     println!("  GraphQL    {http_url}/graphql");
+    println!("  GraphiQL   {http_url}/graphiql");
     println!("  Health     {http_url}/healthz, {http_url}/readyz");
     println!("  Metrics    {http_url}/metrics");
     if let Some(devnet) = devnet {
