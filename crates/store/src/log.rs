@@ -1,10 +1,13 @@
 //! The log as readers see it: positions, keys, and pages in position order.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use deadpool_postgres::GenericClient;
+use futures::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 use wire::Digest;
 
@@ -94,26 +97,28 @@ pub(crate) async fn read_page(
     upto: Position,
     bounds: PageBounds,
 ) -> Result<Vec<Logged>> {
-    // The inner query reads lengths alone, so that the byte bound costs no reading of messages beyond it.
     let statement = client
         .prepare_cached(
             "select position, topic, timestamp_ns, digest, message, indexed_at
                from ground.envelopes
-              where position > $1
-                and position <= (
-                    select max(position)
-                      from (select position, sum(octet_length(message)) over (order by position) as total,
-                                   row_number() over (order by position) as nth
-                              from ground.envelopes
-                             where position > $1 and position <= $2 and position <= $1 + $3) lengths
-                     where total <= $4 or nth = 1)
+              where position > $1 and position <= $2
               order by position",
         )
         .await?;
     let last = upto.0.min(after.0.saturating_add(bounds.envelopes));
-    let rows =
-        client.query(&statement, &[&after.0, &last, &bounds.envelopes, &bounds.bytes]).await?;
-    Ok(rows.iter().map(Logged::from_row).collect())
+    let params: [&(dyn ToSql + Sync); 2] = [&after.0, &last];
+    // Rows come as they are read; those behind the byte bound are dropped on the wire and never held.
+    let mut rows = pin!(client.query_raw(&statement, params).await?);
+    let (mut page, mut bytes) = (Vec::new(), 0_i64);
+    while let Some(row) = rows.try_next().await? {
+        let logged = Logged::from_row(&row);
+        bytes = bytes.saturating_add(i64::try_from(logged.message.len()).unwrap_or(i64::MAX));
+        if bytes > bounds.bytes && !page.is_empty() {
+            break;
+        }
+        page.push(logged);
+    }
+    Ok(page)
 }
 
 impl Store {

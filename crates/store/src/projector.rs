@@ -5,7 +5,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,6 +22,9 @@ use crate::{
     projections::{self, Entry, Erased},
     watermarks,
 };
+
+/// Envelopes of the first page; it grows while pages stay below their bytes.
+const FIRST_STRIDE: i64 = 512;
 
 /// How the projector works.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +49,8 @@ pub struct Projector {
     config: Config,
     /// Projections whose last page failed for a reason of their own, and when to try them again.
     held_back: HashMap<&'static str, HeldBack>,
+    /// How many envelopes the next page is asked for: more than fit into its bytes would be read for nothing.
+    stride: AtomicI64,
     /// The page after the lead's position, read and decoded while the one before was being written.
     ahead: Option<(Position, Vec<Entry>)>,
 }
@@ -79,7 +87,16 @@ impl Projector {
     #[must_use]
     pub fn new(store: Store, verifier: Arc<Verifier>, config: Config) -> Projector {
         let projections = projections::all();
-        Projector { store, verifier, projections, config, held_back: HashMap::new(), ahead: None }
+        let stride = AtomicI64::new(config.bounds.envelopes.min(FIRST_STRIDE));
+        Projector {
+            store,
+            verifier,
+            projections,
+            config,
+            held_back: HashMap::new(),
+            stride,
+            ahead: None,
+        }
     }
 
     /// Works until told to stop. Trouble with Postgres is waited out.
@@ -253,7 +270,13 @@ impl Projector {
 
     /// Reads and decodes a page, on as many cores as there are.
     async fn read(&self, after: Position, upto: Position) -> Result<Vec<Entry>> {
-        let mut page = self.store.page(after, upto, self.config.bounds).await?;
+        let stride = self.stride.load(Ordering::Relaxed);
+        let bounds = PageBounds { envelopes: stride, ..self.config.bounds };
+        let mut page = self.store.page(after, upto, bounds).await?;
+        let got = i64::try_from(page.len()).unwrap_or(i64::MAX);
+        let cut_short = got < stride.min(upto.0.saturating_sub(after.0));
+        let next = if cut_short { got } else { stride.saturating_mul(2) };
+        self.stride.store(next.clamp(1, self.config.bounds.envelopes.max(1)), Ordering::Relaxed);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let share = page.len().div_ceil(cores).max(128);
         let mut tasks = Vec::with_capacity(cores);

@@ -196,3 +196,21 @@ async fn the_log_crosses_from_one_partition_into_the_next() {
         [("ground.envelopes_000000".to_owned(), 2), ("ground.envelopes_000001".to_owned(), 3)]
     );
 }
+
+#[tokio::test]
+async fn a_page_of_the_log_is_bounded_by_bytes_and_never_empty() {
+    let db = TestDatabase::migrated().await;
+    let sizes: [&'static [u8]; 5] = [&[1; 10], &[2; 10], &[3; 5_000], &[4; 10], &[5; 10]];
+    let envelopes =
+        sizes.into_iter().zip(1..).map(|(message, ns)| envelope("t", ns, message)).collect();
+    db.store.append(&[page(envelopes)]).await.unwrap();
+    let (mut at, mut pages) = (Position(0), Vec::new());
+    loop {
+        let bounds = PageBounds { envelopes: 4, bytes: 25 };
+        let page = db.store.page(at, Position(i64::MAX), bounds).await.unwrap();
+        let Some(last) = page.last() else { break };
+        at = last.position;
+        pages.push(page.len());
+    }
+    assert_eq!(pages, [2, 1, 2], "the large one stands alone, and stops nobody");
+}
