@@ -71,6 +71,12 @@ impl Indexed {
         indexed
     }
 
+    /// Connections for a server. They live on the threads of who opens them, and end with these: a server's own.
+    pub(super) fn connect(&self) -> Store {
+        let base = self.url.rsplit_once('/').map_or(self.url.as_str(), |(base, _)| base);
+        Store::open(Options::new(format!("{base}/{}", self.name))).unwrap()
+    }
+
     pub(super) async fn add(&self, envelopes: Vec<Envelope>) {
         for part in envelopes.chunks(1_000) {
             let page = Page { source: "node".into(), cursor: None, envelopes: part.to_vec() };

@@ -36,7 +36,7 @@ async fn serve(max_lag: u64) -> Running {
     let indexed = Indexed::with(capture().into_iter().take(60).collect()).await;
     let server = Server::bind(Options {
         listen: ([127, 0, 0, 1], 0).into(),
-        store: indexed.store.clone(),
+        store: indexed.connect(),
         network: "test".into(),
         queue: queue(),
         metrics: None,
@@ -166,7 +166,7 @@ async fn a_taken_address_is_one_clear_sentence() {
     let running = serve(0).await;
     let options = Options {
         listen: running.addr,
-        store: running.indexed.store.clone(),
+        store: running.indexed.connect(),
         network: "test".into(),
         queue: queue(),
         metrics: None,

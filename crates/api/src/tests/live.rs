@@ -212,8 +212,16 @@ async fn who_does_not_read_is_cut_off_and_can_resume() {
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     indexed.add(envelopes[50..].to_vec()).await;
-    // On a busy machine it takes a while until there is more than the buffers of the system hold.
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    // Somebody who reads the same has it all: then there is more than the buffers of the system hold, however busy the
+    // machine is.
+    let (mut all, total) = (
+        Vec::new(),
+        envelopes[50..].iter().map(|e| (e.digest(), e.timestamp_ns)).collect::<HashSet<_>>().len(),
+    );
+    let variables = json!({ "after": after });
+    let reading = events(serving.addr, &query, &variables, &mut all, |all| all.len() >= total);
+    tokio::time::timeout(Duration::from_secs(120), reading).await.expect("all is told").unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
     // It looks again, and finds the end: nothing was kept for it beyond what was under way.
     let mut told = Vec::new();
     let mut lines = BufReader::new(stream).lines();

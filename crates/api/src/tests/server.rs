@@ -53,7 +53,7 @@ impl Serving {
     pub(super) fn at(indexed: &Indexed, exposure: Exposure, listen: SocketAddr) -> Serving {
         let options = Options {
             listen,
-            store: indexed.store.clone(),
+            store: indexed.connect(),
             network: "test".into(),
             queue: queue(),
             metrics: None,
