@@ -2,12 +2,14 @@
 //! over the one before. A key that nobody knows is refused: it is a typing error that would
 //! otherwise be found in production.
 
+mod api;
 mod error;
 mod keys;
 mod load;
 mod secret_url;
 mod sections;
 
+pub use api::{Api, ApiLimits, ApiSockets, Persisted};
 pub use error::ConfigError;
 pub use load::{Overrides, Variables};
 pub use secret_url::SecretUrl;

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, SecretUrl};
+use super::{Api, ConfigError, SecretUrl};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ pub struct Config {
     pub queue: Queue,
     /// The API and the dashboard.
     pub http: Http,
+    /// What the API allows its callers.
+    pub api: Api,
     /// From nodes to the queue.
     pub pull: Pull,
     /// From the log to derived tables.
@@ -176,7 +178,7 @@ impl Config {
             );
             return Err(refuse("http.listen", &reason));
         }
-        Ok(())
+        self.api.exposure().map(drop)
     }
 }
 
@@ -189,6 +191,6 @@ fn scheme(key: &str, url: Option<&SecretUrl>, schemes: &[&str]) -> Result<(), Co
     }
 }
 
-fn refuse(key: &str, reason: &str) -> ConfigError {
+pub(super) fn refuse(key: &str, reason: &str) -> ConfigError {
     ConfigError::Value { key: key.to_owned(), reason: reason.to_owned() }
 }
