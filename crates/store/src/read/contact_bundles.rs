@@ -7,7 +7,7 @@ use super::{
     page::{Key as Place, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
     row::{self, Columns},
     snapshot::Snapshot,
-    statement::{Filter, List},
+    statement::{Filter, Head, List},
 };
 use crate::{
     error::{Error, Result},
@@ -69,9 +69,18 @@ macro_rules! columns {
     };
 }
 
+pub(super) const TABLE: &str = "derived.contact_bundles";
+pub(super) const COLUMNS: &str = columns!();
+/// The same, with nothing in the place of the keys.
+pub(super) const COLUMNS_WITHOUT_KEYS: &str = "position, account, signer, generation, form, verification, published_ns, \
+     digest, ''::bytea, 0::bigint, null::bytea, null::bytea, null::bigint, null::bytea";
+
 impl ContactBundle {
     pub(super) fn from_row(row: &Row) -> Result<ContactBundle> {
-        let mut columns = Columns::of(row, "derived.contact_bundles");
+        ContactBundle::from_columns(&mut Columns::of(row, TABLE))
+    }
+
+    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<ContactBundle> {
         Ok(ContactBundle {
             position: Position(columns.get()?),
             account: columns.address()?,
@@ -132,9 +141,10 @@ pub struct ContactBundleFilter {
 }
 
 impl ContactBundleFilter {
-    pub(super) fn filter(&self, head: Position) -> Filter {
+    pub(super) fn filter(&self, head: impl Into<Head>) -> Filter {
         let mut filter = Filter::default();
-        let head = filter.and_slot("position <= ?", head.0);
+        let head = filter.head(head);
+        filter.fill("position <= ?", head);
         filter.and_if("account = ?", self.account.map(|a| a.as_bytes().to_vec()));
         filter.and_if("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if(
@@ -158,7 +168,7 @@ impl ContactBundleFilter {
 }
 
 pub(super) const LIST: List = List {
-    columns: columns!(),
+    columns: COLUMNS,
     table: "derived.contact_bundles b",
     sort: Some("published_ns"),
     nullable: false,
