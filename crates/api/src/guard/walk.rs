@@ -113,6 +113,11 @@ impl<'a> Walk<'a> {
         for item in &set.items {
             sum.nodes = sum.nodes.saturating_add(1);
             sum.directives = sum.directives.saturating_add(count(item.node.directives().len()));
+            // The validation that comes later looks at every field but `__typename`.
+            let known = |name: &str| matches!(name, "skip" | "include");
+            if !item.node.directives().iter().all(|directive| known(&directive.node.name.node)) {
+                return Err(Refusal::invalid("the only directives here are @skip and @include"));
+            }
             match &item.node {
                 Selection::Field(field) => {
                     let field = &field.node;

@@ -9,5 +9,6 @@ mod http;
 mod live;
 mod nodes;
 mod paging;
+mod scanner;
 mod server;
 mod truth;
