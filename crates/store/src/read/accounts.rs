@@ -11,9 +11,6 @@ use super::{
 };
 use crate::{error::Result, time};
 
-pub(super) const TABLE: &str = "derived.accounts";
-pub(super) const COLUMNS: &str = "address, has_contact_bundle, first_seen_ns, last_seen_ns";
-
 /// A wallet that some topic's name, bundle or header names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
@@ -29,10 +26,7 @@ pub struct Account {
 
 impl Account {
     fn from_row(row: &Row) -> Result<Account> {
-        Account::from_columns(&mut Columns::of(row, TABLE))
-    }
-
-    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<Account> {
+        let mut columns = Columns::of(row, "derived.accounts");
         Ok(Account {
             address: columns.address()?,
             has_contact_bundle: columns.get()?,
@@ -86,8 +80,8 @@ impl AccountFilter {
 
 fn list(order: AccountOrder) -> List {
     List {
-        columns: COLUMNS,
-        table: TABLE,
+        columns: "address, has_contact_bundle, first_seen_ns, last_seen_ns",
+        table: "derived.accounts",
         sort: Some(match order {
             AccountOrder::FirstSeen => "first_seen_ns",
             AccountOrder::LastSeen => "last_seen_ns",

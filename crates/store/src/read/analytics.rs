@@ -2,7 +2,7 @@
 
 use wire::{Generation, PayloadKind, TopicKind};
 
-use super::{row::Columns, snapshot::Snapshot, statement::Value};
+use super::snapshot::Snapshot;
 use crate::error::Result;
 
 /// How wide a bucket is.
@@ -113,7 +113,7 @@ macro_rules! sql {
             "select case $5::smallint when 1 then kind when 2 then topic_kind when 3 then generation
                     else 0 end::smallint as key,
                     (", $unit, " + $3::integer) / $4::integer as bucket,
-                    sum(envelopes)::bigint as envelopes, sum(bytes)::bigint as bytes
+                    sum(envelopes)::bigint, sum(bytes)::bigint
                from derived.", $table, "
               where ", $unit, " >= $1::integer and ", $unit, " < $2::integer
                 and ($6::smallint[] is null or kind = any($6))
@@ -123,61 +123,6 @@ macro_rules! sql {
         )
     };
 }
-
-impl Volume {
-    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<Volume> {
-        Ok(Volume {
-            key: columns.get()?,
-            bucket: u64::try_from(columns.get::<i32>()?).unwrap_or(0),
-            envelopes: columns.count()?,
-            bytes: columns.count()?,
-        })
-    }
-}
-
-/// The statement of a series, and its values.
-pub(super) fn volume(
-    width: Width,
-    first: u64,
-    end: u64,
-    split: Split,
-    filter: &VolumeFilter,
-) -> (&'static str, Vec<Value>) {
-    let kinds: Option<Vec<i16>> =
-        filter.kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
-    let topic_kinds: Option<Vec<i16>> =
-        filter.topic_kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
-    let generations: Option<Vec<i16>> =
-        filter.generations.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
-    // Rows of the rollup are few: minutes or hours, times kinds. Its key begins with the time.
-    let (unit, text) = match width {
-        Width::Minute => (Width::Minute.ns(), sql!("volume_minutes", "minute")),
-        _ => (Width::Hour.ns(), sql!("volume_hours", "hour")),
-    };
-    let split: i16 = match split {
-        Split::None => 0,
-        Split::Kind => 1,
-        Split::TopicKind => 2,
-        Split::Generation => 3,
-    };
-    let units = |ns: u64| i32::try_from(ns / unit).unwrap_or(i32::MAX);
-    let from = units(width.begins(first));
-    let to = units(width.begins(end));
-    let lead = i32::try_from(width.lead_ns() / unit).unwrap_or(0);
-    let each = i32::try_from(width.ns() / unit).unwrap_or(1);
-    let values: Vec<Value> = vec![
-        Box::new(from),
-        Box::new(to),
-        Box::new(lead),
-        Box::new(each),
-        Box::new(split),
-        Box::new(kinds),
-        Box::new(topic_kinds),
-        Box::new(generations),
-    ];
-    (text, values)
-}
-
 impl Snapshot {
     /// Envelopes and bytes of the buckets from `first` up to and without `end`, those that hold anything, by series and
     /// time.
@@ -192,9 +137,48 @@ impl Snapshot {
         split: Split,
         filter: &VolumeFilter,
     ) -> Result<Vec<Volume>> {
-        let (text, values) = volume(width, first, end, split, filter);
-        self.find(text, values, |row| Volume::from_columns(&mut Columns::of(row, "derived.volume")))
-            .await
+        let kinds: Option<Vec<i16>> =
+            filter.kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        let topic_kinds: Option<Vec<i16>> =
+            filter.topic_kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        let generations: Option<Vec<i16>> =
+            filter.generations.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        // Rows of the rollup are few: minutes or hours, times kinds. Its key begins with the time.
+        let (unit, text) = match width {
+            Width::Minute => (Width::Minute.ns(), sql!("volume_minutes", "minute")),
+            _ => (Width::Hour.ns(), sql!("volume_hours", "hour")),
+        };
+        let split: i16 = match split {
+            Split::None => 0,
+            Split::Kind => 1,
+            Split::TopicKind => 2,
+            Split::Generation => 3,
+        };
+        let units = |ns: u64| i32::try_from(ns / unit).unwrap_or(i32::MAX);
+        let from = units(width.begins(first));
+        let to = units(width.begins(end));
+        let lead = i32::try_from(width.lead_ns() / unit).unwrap_or(0);
+        let each = i32::try_from(width.ns() / unit).unwrap_or(1);
+        let values: Vec<super::statement::Value> = vec![
+            Box::new(from),
+            Box::new(to),
+            Box::new(lead),
+            Box::new(each),
+            Box::new(split),
+            Box::new(kinds),
+            Box::new(topic_kinds),
+            Box::new(generations),
+        ];
+        self.find(text, values, |row| {
+            let whole = |n: i64| u64::try_from(n).unwrap_or(0);
+            Ok(Volume {
+                key: row.try_get(0)?,
+                bucket: u64::try_from(row.try_get::<_, i32>(1)?).unwrap_or(0),
+                envelopes: whole(row.try_get(2)?),
+                bytes: whole(row.try_get(3)?),
+            })
+        })
+        .await
     }
 
     /// How many rows there are of everything.

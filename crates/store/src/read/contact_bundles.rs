@@ -7,7 +7,7 @@ use super::{
     page::{Key as Place, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
     row::{self, Columns},
     snapshot::Snapshot,
-    statement::{Filter, Head, List},
+    statement::{Filter, List},
 };
 use crate::{
     error::{Error, Result},
@@ -69,18 +69,9 @@ macro_rules! columns {
     };
 }
 
-pub(super) const TABLE: &str = "derived.contact_bundles";
-pub(super) const COLUMNS: &str = columns!();
-/// The same, with nothing in the place of the keys.
-pub(super) const COLUMNS_WITHOUT_KEYS: &str = "position, account, signer, generation, form, verification, published_ns, \
-     digest, ''::bytea, 0::bigint, null::bytea, null::bytea, null::bigint, null::bytea";
-
 impl ContactBundle {
     pub(super) fn from_row(row: &Row) -> Result<ContactBundle> {
-        ContactBundle::from_columns(&mut Columns::of(row, TABLE))
-    }
-
-    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<ContactBundle> {
+        let mut columns = Columns::of(row, "derived.contact_bundles");
         Ok(ContactBundle {
             position: Position(columns.get()?),
             account: columns.address()?,
@@ -141,10 +132,9 @@ pub struct ContactBundleFilter {
 }
 
 impl ContactBundleFilter {
-    pub(super) fn filter(&self, head: impl Into<Head>) -> Filter {
+    pub(super) fn filter(&self, head: Position) -> Filter {
         let mut filter = Filter::default();
-        let head = filter.head(head);
-        filter.fill("position <= ?", head);
+        let head = filter.and_slot("position <= ?", head.0);
         filter.and_if("account = ?", self.account.map(|a| a.as_bytes().to_vec()));
         filter.and_if("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if(
@@ -168,7 +158,7 @@ impl ContactBundleFilter {
 }
 
 pub(super) const LIST: List = List {
-    columns: COLUMNS,
+    columns: columns!(),
     table: "derived.contact_bundles b",
     sort: Some("published_ns"),
     nullable: false,

@@ -8,7 +8,7 @@ use super::{
     page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
     row::Columns,
     snapshot::Snapshot,
-    statement::{Branch, Filter, Head, List},
+    statement::{Branch, Filter, List},
 };
 use crate::{error::Result, log::Position, time};
 
@@ -41,10 +41,7 @@ macro_rules! columns {
 
 impl Invite {
     pub(super) fn from_row(row: &Row) -> Result<Invite> {
-        Invite::from_columns(&mut Columns::of(row, "derived.invites"))
-    }
-
-    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<Invite> {
+        let mut columns = Columns::of(row, "derived.invites");
         Ok(Invite {
             id: columns.get()?,
             sender: columns.address()?,
@@ -84,10 +81,9 @@ pub struct InviteFilter {
 }
 
 impl InviteFilter {
-    pub(super) fn filter(&self, head: impl Into<Head>) -> Filter {
+    pub(super) fn filter(&self, head: Position) -> Filter {
         let mut filter = Filter::default();
-        let head = filter.head(head);
-        filter.fill("first_position <= ?", head);
+        filter.and("first_position <= ?", head.0);
         filter.and_if("sender = ?", self.sender.map(|a| a.as_bytes().to_vec()));
         filter.and_if("recipient = ?", self.recipient.map(|a| a.as_bytes().to_vec()));
         filter.and_if(

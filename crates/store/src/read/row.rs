@@ -22,12 +22,7 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     pub(super) fn of(row: &'a Row, table: &'static str) -> Self {
-        Columns::from(row, table, 0)
-    }
-
-    /// The same from a column on.
-    pub(super) fn from(row: &'a Row, table: &'static str, next: usize) -> Self {
-        Columns { row, next, table }
+        Columns { row, next: 0, table }
     }
 
     pub(super) fn get<T: tokio_postgres::types::FromSql<'a>>(&mut self) -> Result<T> {

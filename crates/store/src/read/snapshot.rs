@@ -28,7 +28,7 @@ pub(super) const SERVING: [&str; 8] = [
 ];
 
 /// Prepared statements that a connection keeps at most: filters combine to more texts than a server should hold.
-pub(super) const PREPARED: usize = 400;
+const PREPARED: usize = 400;
 
 /// One read-only transaction on one connection: whatever is asked of it is answered as of the same moment. Questions
 /// may be asked side by side; they are sent without waiting for one another.

@@ -1,52 +1,22 @@
 //! Statements put together from fragments that stand in this program; a reader's values only ever become parameters.
 //! Each combination of filters is one text, and so one prepared statement.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::Write as _;
 
 use tokio_postgres::types::ToSql;
 
 use super::page::{Key, PageRequest, Tie};
-use crate::log::Position;
 
 pub(super) type Value = Box<dyn ToSql + Sync + Send>;
 
-/// Where a value stands.
+/// The number of a bound value.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Slot {
-    /// Bound, under this number.
-    Bound(usize),
-    /// The head, which the statement finds out itself: see the module `once`.
-    Head,
-}
-
-impl Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Slot::Bound(number) => write!(f, "${number}"),
-            Slot::Head => f.write_str("(select head from heads)"),
-        }
-    }
-}
+pub(super) struct Slot(usize);
 
 impl Slot {
     /// The fragment with this value in the place of every `?`.
     fn fill(self, fragment: &'static str) -> String {
-        fragment.replace('?', &self.to_string())
-    }
-}
-
-/// Up to where rows are shown.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Head {
-    /// Up to here, which was asked before, at the same moment.
-    Known(Position),
-    /// Up to where the statement itself says.
-    Asked,
-}
-
-impl From<Position> for Head {
-    fn from(position: Position) -> Head {
-        Head::Known(position)
+        fragment.replace('?', &format!("${}", self.0))
     }
 }
 
@@ -85,7 +55,7 @@ impl List {
 
     /// The order of rows that scans have given. A scan has rows with a value or rows without, and orders them as its
     /// index does; where both meet, rows without are the lowest.
-    pub(super) fn merged_order(&self, prefix: &str, descending: bool) -> String {
+    fn merged_order(&self, prefix: &str, descending: bool) -> String {
         let (direction, nulls) = match (descending, self.nullable) {
             (true, true) => ("desc", " nulls last"),
             (false, true) => ("asc", " nulls first"),
@@ -105,9 +75,9 @@ impl List {
     fn beyond(&self, sort: Option<Slot>, sign: char, tie: Slot) -> String {
         match (self.sort, sort) {
             (Some(column), Some(sort)) => {
-                format!("({column}, {}) {sign} ({sort}, {tie})", self.tie)
+                format!("({column}, {}) {sign} (${}, ${})", self.tie, sort.0, tie.0)
             }
-            _ => format!("{} {sign} {tie}", self.tie),
+            _ => format!("{} {sign} ${}", self.tie, tie.0),
         }
     }
 }
@@ -161,15 +131,7 @@ pub(super) struct Filter {
 impl Filter {
     pub(super) fn bind(&mut self, value: impl ToSql + Sync + Send + 'static) -> Slot {
         self.values.push(Box::new(value));
-        Slot::Bound(self.values.len())
-    }
-
-    /// The head, for conditions on it.
-    pub(super) fn head(&mut self, head: impl Into<Head>) -> Slot {
-        match head.into() {
-            Head::Known(position) => self.bind(position.0),
-            Head::Asked => Slot::Head,
-        }
+        Slot(self.values.len())
     }
 
     /// A condition that holds for every row.
@@ -244,15 +206,16 @@ impl Filter {
         let branches = self.within(branches, list, request);
         let limit = self.bind(request.probe());
         let descending = request.scans_descending();
-        let tail = format!(" order by {} limit {limit}", list.order(descending));
+        let tail = format!(" order by {} limit ${}", list.order(descending), limit.0);
         let mut scans: Vec<String> =
             branches.iter().map(|branch| branch.scan(list, list.columns, &tail)).collect();
         let page = match scans.len() {
             1 => scans.remove(0),
             _ => format!(
-                "select * from (({})) merged order by {} limit {limit}",
+                "select * from (({})) merged order by {} limit ${}",
                 scans.join(") union all ("),
                 list.merged_order("", descending),
+                limit.0
             ),
         };
         let text = match list.with {
