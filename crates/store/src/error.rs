@@ -81,6 +81,9 @@ pub enum Error {
         /// What was expected and found.
         what: String,
     },
+    /// A moment of one question was asked a second one.
+    #[error("a glance answers one question: hold a snapshot for several")]
+    Spent,
     /// No such projection.
     #[error("there is no projection named {0:?}; known are: {1}")]
     NoSuchProjection(String, String),

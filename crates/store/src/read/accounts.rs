@@ -1,11 +1,10 @@
 //! Wallets.
 
-use tokio_postgres::Row;
 use wire::{Address, Generation};
 
 use super::{
     page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
-    row::{self, Columns},
+    row::{Columns, DbKey},
     snapshot::Snapshot,
     statement::{Filter, List},
 };
@@ -24,9 +23,19 @@ pub struct Account {
     pub last_seen_ns: u64,
 }
 
+macro_rules! columns {
+    () => {
+        "address, has_contact_bundle, first_seen_ns, last_seen_ns"
+    };
+}
+
+pub(super) const COLUMNS: &str = columns!();
+/// How many they are.
+pub(super) const WIDTH: usize = 4;
+
 impl Account {
-    fn from_row(row: &Row) -> Result<Account> {
-        let mut columns = Columns::of(row, "derived.accounts");
+    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<Account> {
+        columns.table("derived.accounts");
         Ok(Account {
             address: columns.address()?,
             has_contact_bundle: columns.get()?,
@@ -68,10 +77,14 @@ pub struct AccountFilter {
     pub seen_after: Option<u64>,
 }
 
+fn all(addresses: &[Address]) -> Vec<<Address as DbKey>::Db> {
+    addresses.iter().map(|address| address.db()).collect()
+}
+
 impl AccountFilter {
     fn filter(&self) -> Filter {
         let mut filter = Filter::default();
-        filter.and_if("address = any(?)", self.addresses.as_deref().map(row::bytes));
+        filter.and_if("address = any(?)", self.addresses.as_deref().map(all));
         filter.and_if("has_contact_bundle = ?", self.has_contact_bundle);
         filter.and_if("last_seen_ns >= ?", self.seen_after.map(time::to_db));
         filter
@@ -80,7 +93,7 @@ impl AccountFilter {
 
 fn list(order: AccountOrder) -> List {
     List {
-        columns: "address, has_contact_bundle, first_seen_ns, last_seen_ns",
+        columns: COLUMNS,
         table: "derived.accounts",
         sort: Some(match order {
             AccountOrder::FirstSeen => "first_seen_ns",
@@ -102,7 +115,7 @@ impl Snapshot {
         filter: &AccountFilter,
         request: &PageRequest<AccountOrder>,
     ) -> Result<Page<Account>> {
-        self.page(&list(request.order), filter.filter(), request, Account::from_row).await
+        self.page(&list(request.order), filter.filter(), request, Account::from_columns).await
     }
 
     /// How many accounts.
@@ -118,11 +131,11 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn accounts_by_address(&self, addresses: &[Address]) -> Result<Vec<Account>> {
-        self.find(
-            "select address, has_contact_bundle, first_seen_ns, last_seen_ns
-               from derived.accounts where address = any($1)",
-            vec![Box::new(row::bytes(addresses))],
-            Account::from_row,
+        self.find_by(
+            concat!("select ", columns!(), " from derived.accounts where address {is}"),
+            addresses,
+            Vec::new(),
+            Account::from_columns,
         )
         .await
     }
@@ -132,14 +145,15 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn reachability(&self, addresses: &[Address]) -> Result<Vec<(Address, Generation)>> {
-        self.find(
+        self.find_by(
             "select distinct account, generation
                from derived.contact_bundles
-              where account = any($1) and verification = 1 and position <= $2
+              where account {is} and verification = 1 and position <= {head}
               order by account, generation",
-            vec![Box::new(row::bytes(addresses)), Box::new(self.head().0)],
-            |row| {
-                let mut columns = Columns::of(row, "derived.contact_bundles");
+            addresses,
+            Vec::new(),
+            |columns| {
+                columns.table("derived.contact_bundles");
                 Ok((columns.address()?, columns.generation()?))
             },
         )

@@ -169,13 +169,12 @@ impl Snapshot {
             Box::new(topic_kinds),
             Box::new(generations),
         ];
-        self.find(text, values, |row| {
-            let whole = |n: i64| u64::try_from(n).unwrap_or(0);
+        self.find(text, values, |columns| {
             Ok(Volume {
-                key: row.try_get(0)?,
-                bucket: u64::try_from(row.try_get::<_, i32>(1)?).unwrap_or(0),
-                envelopes: whole(row.try_get(2)?),
-                bytes: whole(row.try_get(3)?),
+                key: columns.get()?,
+                bucket: u64::try_from(columns.get::<i32>()?).unwrap_or(0),
+                envelopes: columns.count()?,
+                bytes: columns.count()?,
             })
         })
         .await
@@ -191,12 +190,12 @@ impl Snapshot {
                 "select name, rows from derived.totals
                  union all select 'bytes', coalesce(sum(bytes), 0)::bigint from derived.volume_hours",
                 Vec::new(),
-                |row| Ok((row.try_get::<_, String>(0)?, row.try_get::<_, i64>(1)?)),
+                |columns| Ok((columns.get::<String>()?, columns.count()?)),
             )
             .await?;
         let of = |name: &str| {
             let found = rows.iter().find(|(known, _)| known == name);
-            found.map_or(0, |(_, rows)| u64::try_from(*rows).unwrap_or(0))
+            found.map_or(0, |(_, rows)| *rows)
         };
         Ok(Totals {
             bytes: of("bytes"),

@@ -1,19 +1,14 @@
 //! Publications of keys. Clients use the newest verified one of a wallet: by time, and of one time by digest.
 
-use tokio_postgres::Row;
 use wire::{Address, Digest, Generation, Verification};
 
 use super::{
     page::{Key as Place, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
-    row::{self, Columns},
+    row::{Columns, DbKey as _},
     snapshot::Snapshot,
     statement::{Filter, List},
 };
-use crate::{
-    error::{Error, Result},
-    log::Position,
-    time,
-};
+use crate::{error::Result, log::Position, time};
 
 /// One publication of a wallet's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +46,12 @@ pub enum Form {
     V2,
 }
 
+impl Form {
+    fn from_code(code: i16) -> Option<Form> {
+        [Form::Bare, Form::V1, Form::V2].get(usize::try_from(code).ok()?).copied()
+    }
+}
+
 /// A public key of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
@@ -69,25 +70,23 @@ macro_rules! columns {
     };
 }
 
+pub(super) const COLUMNS: &str = columns!();
+/// The same number of them.
+pub(super) const COLUMNS_WITHOUT_KEYS: &str = "position, account, signer, generation, form, verification, published_ns, digest, \
+     ''::bytea as identity_key, identity_created_ns, null::bytea as identity_signature, null::bytea as pre_key, \
+     null::bigint as pre_created_ns, null::bytea as pre_signature";
+/// How many they are.
+pub(super) const WIDTH: usize = 14;
+
 impl ContactBundle {
-    pub(super) fn from_row(row: &Row) -> Result<ContactBundle> {
-        let mut columns = Columns::of(row, "derived.contact_bundles");
+    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<ContactBundle> {
+        columns.table("derived.contact_bundles");
         Ok(ContactBundle {
             position: Position(columns.get()?),
             account: columns.address()?,
             signer: columns.maybe_address()?,
             generation: columns.generation()?,
-            form: match columns.get::<i16>()? {
-                0 => Form::Bare,
-                1 => Form::V1,
-                2 => Form::V2,
-                code => {
-                    return Err(Error::Contradiction {
-                        table: "derived.contact_bundles",
-                        what: format!("no form has code {code}"),
-                    });
-                }
-            },
+            form: columns.code("form", Form::from_code)?,
             verification: columns.verification()?,
             published_ns: columns.time()?,
             digest: columns.digest()?,
@@ -132,10 +131,12 @@ pub struct ContactBundleFilter {
 }
 
 impl ContactBundleFilter {
-    pub(super) fn filter(&self, head: Position) -> Filter {
-        let mut filter = Filter::default();
-        let head = filter.and_slot("position <= ?", head.0);
-        filter.and_if("account = ?", self.account.map(|a| a.as_bytes().to_vec()));
+    pub(super) fn filter(&self, mut filter: Filter) -> Filter {
+        filter.only("position <= {head}");
+        if let Some(account) = filter.parent() {
+            filter.fill("account = ?", account);
+        }
+        filter.and_if("account = ?", self.account.map(|a| a.db()));
         filter.and_if("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if(
             "verification = any(?)",
@@ -145,12 +146,11 @@ impl ContactBundleFilter {
         filter.and_if("published_ns < ?", self.before.map(time::to_db));
         if self.current_only {
             filter.only("verification = 1");
-            filter.fill(
+            filter.only(
                 "not exists (select from derived.contact_bundles newer
                               where newer.account = b.account and newer.verification = 1
                                 and (newer.published_ns, newer.digest) > (b.published_ns, b.digest)
-                                and newer.position <= ?)",
-                head,
+                                and newer.position <= {head})",
             );
         }
         filter
@@ -176,7 +176,8 @@ impl Snapshot {
         filter: &ContactBundleFilter,
         request: &PageRequest<TimeOrder>,
     ) -> Result<Page<ContactBundle>> {
-        self.page(&LIST, filter.filter(self.head()), request, ContactBundle::from_row).await
+        let conditions = filter.filter(Filter::default());
+        self.page(&LIST, conditions, request, ContactBundle::from_columns).await
     }
 
     /// How many contact bundles.
@@ -184,7 +185,34 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn count_contact_bundles(&self, filter: &ContactBundleFilter) -> Result<u64> {
-        self.count(&LIST, filter.filter(self.head())).await
+        self.count(&LIST, filter.filter(Filter::default())).await
+    }
+
+    /// A page of the contact bundles on each of these wallets' topics, in their order: at most a page and one row a wallet
+    /// are read.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn contact_bundles_of(
+        &self,
+        accounts: &[Address],
+        filter: &ContactBundleFilter,
+        request: &PageRequest<TimeOrder>,
+    ) -> Result<Vec<Page<ContactBundle>>> {
+        let conditions = filter.filter(Filter::under(accounts));
+        self.pages(&LIST, conditions, request, ContactBundle::from_columns).await
+    }
+
+    /// How many contact bundles stand on each of these wallets' topics, in their order.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn count_contact_bundles_of(
+        &self,
+        accounts: &[Address],
+        filter: &ContactBundleFilter,
+    ) -> Result<Vec<u64>> {
+        self.counts(&LIST, filter.filter(Filter::under(accounts))).await
     }
 
     /// The bundles that stand at these positions.
@@ -195,14 +223,11 @@ impl Snapshot {
         &self,
         positions: &[Position],
     ) -> Result<Vec<ContactBundle>> {
-        self.find(
-            concat!(
-                "select ",
-                columns!(),
-                " from derived.contact_bundles where position = any($1)"
-            ),
-            vec![Box::new(positions.iter().map(|p| p.0).collect::<Vec<_>>())],
-            ContactBundle::from_row,
+        self.find_by(
+            concat!("select ", columns!(), " from derived.contact_bundles where position {is}"),
+            positions,
+            Vec::new(),
+            ContactBundle::from_columns,
         )
         .await
     }
@@ -215,18 +240,19 @@ impl Snapshot {
         &self,
         accounts: &[Address],
     ) -> Result<Vec<ContactBundle>> {
-        self.find(
+        self.find_by(
             concat!(
-                "select b.* from (select distinct unnest($1::bytea[])) wanted(address)
+                "select b.* from {wanted}
                   cross join lateral (
                         select ",
                 columns!(),
                 "         from derived.contact_bundles
-                         where account = wanted.address and verification = 1 and position <= $2
+                         where account = wanted.key and verification = 1 and position <= {head}
                          order by published_ns desc, digest desc limit 1) b"
             ),
-            vec![Box::new(row::bytes(accounts)), Box::new(self.head().0)],
-            ContactBundle::from_row,
+            accounts,
+            Vec::new(),
+            ContactBundle::from_columns,
         )
         .await
     }

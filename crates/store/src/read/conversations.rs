@@ -1,12 +1,11 @@
 //! Conversations: dm and m- topics.
 
-use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::{Address, Generation};
 
 use super::{
     page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
-    row::Columns,
+    row::{Columns, DbKey as _},
     snapshot::Snapshot,
     statement::{Branch, Filter, List},
 };
@@ -38,8 +37,8 @@ macro_rules! columns {
 }
 
 impl Conversation {
-    fn from_row(row: &Row) -> Result<Conversation> {
-        let mut columns = Columns::of(row, "derived.conversations");
+    fn from_columns(columns: &mut Columns<'_>) -> Result<Conversation> {
+        columns.table("derived.conversations");
         Ok(Conversation {
             key: columns.get()?,
             name: columns.get()?,
@@ -87,18 +86,22 @@ pub struct ConversationFilter {
 }
 
 impl ConversationFilter {
-    fn filter(&self) -> Filter {
-        let mut filter = Filter::default();
+    fn filter(&self, mut filter: Filter) -> Filter {
         filter.and_if("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if("last_message_ns >= ?", self.active_after.map(time::to_db));
-        if let Some(participant) = self.participant {
-            let participant = filter.bind(participant.as_bytes().to_vec());
+        let participant = self.participant.map(|participant| filter.bind(participant.db()));
+        let mut participants = filter.parent().into_iter().chain(participant);
+        // The first decides which indexes are read; another only sifts.
+        if let Some(participant) = participants.next() {
             filter.branch(Branch::default().and("a = ?", participant));
             filter.branch(
                 Branch::default()
                     .and("b = ?", participant)
                     .and("a is distinct from ?", participant),
             );
+        }
+        for participant in participants {
+            filter.fill("(a = ? or b = ?)", participant);
         }
         filter
     }
@@ -129,7 +132,8 @@ impl Snapshot {
         filter: &ConversationFilter,
         request: &PageRequest<ConversationOrder>,
     ) -> Result<Page<Conversation>> {
-        self.page(&list(request.order), filter.filter(), request, Conversation::from_row).await
+        let conditions = filter.filter(Filter::default());
+        self.page(&list(request.order), conditions, request, Conversation::from_columns).await
     }
 
     /// How many conversations.
@@ -137,7 +141,35 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn count_conversations(&self, filter: &ConversationFilter) -> Result<u64> {
-        self.count(&list(ConversationOrder::MessageCount), filter.filter()).await
+        let conditions = filter.filter(Filter::default());
+        self.count(&list(ConversationOrder::MessageCount), conditions).await
+    }
+
+    /// A page of the conversations of each of these wallets, in their order: at most a page and one row a wallet are read.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn conversations_of(
+        &self,
+        participants: &[Address],
+        filter: &ConversationFilter,
+        request: &PageRequest<ConversationOrder>,
+    ) -> Result<Vec<Page<Conversation>>> {
+        let conditions = filter.filter(Filter::under(participants));
+        self.pages(&list(request.order), conditions, request, Conversation::from_columns).await
+    }
+
+    /// How many conversations each of these wallets has, in their order.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn count_conversations_of(
+        &self,
+        participants: &[Address],
+        filter: &ConversationFilter,
+    ) -> Result<Vec<u64>> {
+        let conditions = filter.filter(Filter::under(participants));
+        self.counts(&list(ConversationOrder::MessageCount), conditions).await
     }
 
     /// The conversations on the topics that have these keys.
@@ -145,10 +177,11 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn conversations_by_key(&self, keys: &[Uuid]) -> Result<Vec<Conversation>> {
-        self.find(
-            concat!("select ", columns!(), " from derived.conversations where key = any($1)"),
-            vec![Box::new(keys.to_vec())],
-            Conversation::from_row,
+        self.find_by(
+            concat!("select ", columns!(), " from derived.conversations where key {is}"),
+            keys,
+            Vec::new(),
+            Conversation::from_columns,
         )
         .await
     }

@@ -3,20 +3,26 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::{Address, Digest, Generation, PayloadKind, TopicKind};
 
 use super::{
     page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
-    row::Columns,
+    row::{Columns, DbKey as _},
     snapshot::Snapshot,
-    statement::{Branch, Filter, List},
+    statement::{Branch, Filter, List, With},
 };
 use crate::{error::Result, log::Position, time};
 
+/// In the text, because planners take a limit that is a parameter for a tenth of the table.
+macro_rules! copies {
+    () => {
+        100
+    };
+}
+
 /// How many copies of one payload a look-up tells at most, the first by position. Clients publish three.
-pub const COPIES: i64 = 100;
+pub const COPIES: i64 = copies!();
 
 /// One envelope, without its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +73,8 @@ macro_rules! columns {
 }
 
 impl Envelope {
-    fn from_row(row: &Row) -> Result<Envelope> {
-        let mut columns = Columns::of(row, "derived.envelopes");
+    fn from_columns(columns: &mut Columns<'_>) -> Result<Envelope> {
+        columns.table("derived.envelopes");
         Ok(Envelope {
             position: Position(columns.get()?),
             timestamp_ns: columns.time()?,
@@ -129,9 +135,8 @@ const ON_TOPIC: &str =
     "topic_key = topic.key and position between topic.first_position and topic.last_position";
 
 impl EnvelopeFilter {
-    fn filter(&self, head: Position, order: Option<EnvelopeOrder>) -> Filter {
-        let mut filter = Filter::default();
-        filter.and("position <= ?", head.0);
+    fn filter(&self, mut filter: Filter, order: Option<EnvelopeOrder>) -> Filter {
+        filter.only("position <= {head}");
         let topic_kinds = self.topic_kinds.as_ref();
         filter.and_if(
             "topic_kind = any(?)",
@@ -149,8 +154,24 @@ impl EnvelopeFilter {
             codes.dedup();
             codes
         });
-        let by_topic = self.topics.is_some() || self.account.is_some();
+        let parent = filter.parent();
+        let by_topic = parent.is_some() || self.topics.is_some() || self.account.is_some();
+        if let Some(topic) = parent {
+            filter.branch(Branch::default().each(
+                "(select key, first_position, last_position from derived.topics where key = ?) topic",
+                topic,
+                ON_TOPIC,
+            ));
+            filter.and_if("topic_key = any(?)", self.topics.clone());
+            if let Some(account) = self.account {
+                filter.and(
+                    "exists (select from derived.topic_names n where n.key = topic_key and (n.owner = ? or n.peer = ?))",
+                    account.db(),
+                );
+            }
+        }
         match (&self.topics, self.account) {
+            _ if parent.is_some() => {}
             (Some(topics), None) => {
                 let topics = filter.bind(topics.clone());
                 filter.branch(Branch::default().each(
@@ -160,7 +181,7 @@ impl EnvelopeFilter {
                 ));
             }
             (topics, Some(account)) => {
-                let account = filter.bind(account.as_bytes().to_vec());
+                let account = filter.bind(account.db());
                 filter.branch(Branch::default().each(
                     "(select key, first_position, last_position from derived.topics where owner = ?
                       union select key, first_position, last_position from derived.topics where peer = ?) topic",
@@ -197,10 +218,10 @@ fn list(order: EnvelopeOrder) -> List {
         },
         nullable: false,
         tie: "position",
-        with: Some((
-            "g.digest, g.indexed_at",
-            "join ground.envelopes g on g.position = p.position",
-        )),
+        with: Some(With {
+            columns: ", g.digest, g.indexed_at".into(),
+            joins: " join ground.envelopes g on g.position = p.position".into(),
+        }),
     }
 }
 
@@ -214,8 +235,22 @@ impl Snapshot {
         filter: &EnvelopeFilter,
         request: &PageRequest<EnvelopeOrder>,
     ) -> Result<Page<Envelope>> {
-        let conditions = filter.filter(self.head(), Some(request.order));
-        self.page(&list(request.order), conditions, request, Envelope::from_row).await
+        let conditions = filter.filter(Filter::default(), Some(request.order));
+        self.page(&list(request.order), conditions, request, Envelope::from_columns).await
+    }
+
+    /// A page of the envelopes on each of these topics, in their order: at most a page and one row a topic are read.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn envelopes_of(
+        &self,
+        topics: &[Uuid],
+        filter: &EnvelopeFilter,
+        request: &PageRequest<EnvelopeOrder>,
+    ) -> Result<Vec<Page<Envelope>>> {
+        let conditions = filter.filter(Filter::under(topics), Some(request.order));
+        self.pages(&list(request.order), conditions, request, Envelope::from_columns).await
     }
 
     /// How many envelopes. Of all, the head itself tells.
@@ -224,10 +259,30 @@ impl Snapshot {
     /// When Postgres fails.
     pub async fn count_envelopes(&self, filter: &EnvelopeFilter) -> Result<u64> {
         if *filter == EnvelopeFilter::default() {
-            return Ok(u64::try_from(self.head().0).unwrap_or(0));
+            return match self.known() {
+                Some(heads) => Ok(u64::try_from(heads.serving.0).unwrap_or(0)),
+                None => {
+                    let head =
+                        self.find("select {head}::bigint", Vec::new(), |columns| columns.count());
+                    Ok(head.await?.pop().unwrap_or(0))
+                }
+            };
         }
-        let conditions = filter.filter(self.head(), None);
+        let conditions = filter.filter(Filter::default(), None);
         self.count(&list(EnvelopeOrder::Indexed), conditions).await
+    }
+
+    /// How many envelopes stand on each of these topics, in their order.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn count_envelopes_of(
+        &self,
+        topics: &[Uuid],
+        filter: &EnvelopeFilter,
+    ) -> Result<Vec<u64>> {
+        let conditions = filter.filter(Filter::under(topics), None);
+        self.counts(&list(EnvelopeOrder::Indexed), conditions).await
     }
 
     /// The envelopes that stand at these positions.
@@ -235,19 +290,17 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn envelopes_by_position(&self, positions: &[Position]) -> Result<Vec<Envelope>> {
-        self.find(
+        self.find_by(
             concat!(
                 "select ",
                 columns!("e."),
                 ", g.digest, g.indexed_at
                    from derived.envelopes e join ground.envelopes g using (position)
-                  where position = any($1) and position <= $2"
+                  where position {is} and position <= {head}"
             ),
-            vec![
-                Box::new(positions.iter().map(|p| p.0).collect::<Vec<_>>()),
-                Box::new(self.head().0),
-            ],
-            Envelope::from_row,
+            positions,
+            Vec::new(),
+            Envelope::from_columns,
         )
         .await
     }
@@ -257,21 +310,24 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn envelopes_by_payload(&self, payloads: &[Uuid]) -> Result<Vec<Envelope>> {
-        self.find(
+        self.find_by(
             concat!(
                 "select ",
                 columns!("e."),
                 ", g.digest, g.indexed_at
-                   from (select distinct unnest($1::uuid[])) wanted(payload_key)
+                   from {wanted}
                   cross join lateral (
                         select * from derived.envelopes
-                         where payload_key = wanted.payload_key and position <= $2
-                         order by position limit $3) e
+                         where payload_key = wanted.key and position <= {head}
+                         order by position limit ",
+                copies!(),
+                ") e
                    join ground.envelopes g on g.position = e.position
                   order by e.position"
             ),
-            vec![Box::new(payloads.to_vec()), Box::new(self.head().0), Box::new(COPIES)],
-            Envelope::from_row,
+            payloads,
+            Vec::new(),
+            Envelope::from_columns,
         )
         .await
     }
@@ -281,25 +337,24 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn envelopes_by_digest(&self, digests: &[Digest]) -> Result<Vec<Envelope>> {
-        self.find(
+        self.find_by(
             concat!(
                 "select ",
                 columns!("e."),
                 ", g.digest, g.indexed_at
-                   from (select distinct unnest($1::bytea[])) wanted(digest)
+                   from {wanted}
                   cross join lateral (
                         select position, digest, indexed_at from ground.envelopes
-                         where digest = wanted.digest and position <= $2
-                         order by position limit $3) g
+                         where digest = wanted.key and position <= {head}
+                         order by position limit ",
+                copies!(),
+                ") g
                    join derived.envelopes e on e.position = g.position
                   order by e.position"
             ),
-            vec![
-                Box::new(digests.iter().map(|d| d.as_bytes().to_vec()).collect::<Vec<_>>()),
-                Box::new(self.head().0),
-                Box::new(COPIES),
-            ],
-            Envelope::from_row,
+            digests,
+            Vec::new(),
+            Envelope::from_columns,
         )
         .await
     }
@@ -310,18 +365,14 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn messages_at(&self, positions: &[Position]) -> Result<Vec<(Position, Bytes)>> {
-        self.find(
+        self.find_by(
             "select position, g.message
                from derived.envelopes e join ground.envelopes g using (position)
-              where position = any($1) and position <= $2 and not starts_with(g.topic, $3)",
-            vec![
-                Box::new(positions.iter().map(|p| p.0).collect::<Vec<_>>()),
-                Box::new(self.head().0),
-                Box::new(wire::topic::PRIVATE_STORES),
-            ],
-            |row| {
-                let message: &[u8] = row.try_get(1)?;
-                Ok((Position(row.try_get(0)?), Bytes::copy_from_slice(message)))
+              where position {is} and position <= {head} and not starts_with(g.topic, $2)",
+            positions,
+            vec![Box::new(wire::topic::PRIVATE_STORES)],
+            |columns| {
+                Ok((Position(columns.get()?), Bytes::copy_from_slice(columns.get::<&[u8]>()?)))
             },
         )
         .await
@@ -332,10 +383,11 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn undecodables_at(&self, positions: &[Position]) -> Result<Vec<(Position, String)>> {
-        self.find(
-            "select position, reason from derived.undecodables where position = any($1)",
-            vec![Box::new(positions.iter().map(|p| p.0).collect::<Vec<_>>())],
-            |row| Ok((Position(row.try_get(0)?), row.try_get(1)?)),
+        self.find_by(
+            "select position, reason from derived.undecodables where position {is}",
+            positions,
+            Vec::new(),
+            |columns| Ok((Position(columns.get()?), columns.get()?)),
         )
         .await
     }

@@ -1,14 +1,13 @@
 //! Invitations: one row each, however many inboxes hold a copy.
 
-use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::{Address, Verification};
 
 use super::{
     page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
-    row::Columns,
+    row::{Columns, DbKey as _},
     snapshot::Snapshot,
-    statement::{Branch, Filter, List},
+    statement::{Branch, Filter, List, Slot},
 };
 use crate::{error::Result, log::Position, time};
 
@@ -40,8 +39,8 @@ macro_rules! columns {
 }
 
 impl Invite {
-    pub(super) fn from_row(row: &Row) -> Result<Invite> {
-        let mut columns = Columns::of(row, "derived.invites");
+    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<Invite> {
+        columns.table("derived.invites");
         Ok(Invite {
             id: columns.get()?,
             sender: columns.address()?,
@@ -81,28 +80,28 @@ pub struct InviteFilter {
 }
 
 impl InviteFilter {
-    pub(super) fn filter(&self, head: Position) -> Filter {
-        let mut filter = Filter::default();
-        filter.and("first_position <= ?", head.0);
-        filter.and_if("sender = ?", self.sender.map(|a| a.as_bytes().to_vec()));
-        filter.and_if("recipient = ?", self.recipient.map(|a| a.as_bytes().to_vec()));
+    pub(super) fn filter(&self, mut filter: Filter) -> Filter {
+        filter.only("first_position <= {head}");
+        filter.and_if("sender = ?", self.sender.map(|a| a.db()));
+        filter.and_if("recipient = ?", self.recipient.map(|a| a.db()));
         filter.and_if(
             "verification = any(?)",
             self.verification.as_ref().map(|v| v.iter().map(|v| v.code()).collect::<Vec<_>>()),
         );
         filter.and_if("created_ns >= ?", self.after.map(time::to_db));
         filter.and_if("created_ns < ?", self.before.map(time::to_db));
-        let mut participants = self.participants.iter().map(|a| a.as_bytes().to_vec());
+        let participants: Vec<Slot> =
+            self.participants.iter().map(|participant| filter.bind(participant.db())).collect();
+        let mut participants = filter.parent().into_iter().chain(participants);
         // The first decides which indexes are read; the others only sift.
         if let Some(participant) = participants.next() {
-            let participant = filter.bind(participant);
             filter.branch(Branch::default().and("sender = ?", participant));
             filter.branch(
                 Branch::default().and("recipient = ?", participant).and("sender <> ?", participant),
             );
         }
         for participant in participants {
-            filter.and("(sender = ? or recipient = ?)", participant);
+            filter.fill("(sender = ? or recipient = ?)", participant);
         }
         filter
     }
@@ -127,7 +126,7 @@ impl Snapshot {
         filter: &InviteFilter,
         request: &PageRequest<TimeOrder>,
     ) -> Result<Page<Invite>> {
-        self.page(&LIST, filter.filter(self.head()), request, Invite::from_row).await
+        self.page(&LIST, filter.filter(Filter::default()), request, Invite::from_columns).await
     }
 
     /// How many invitations.
@@ -135,7 +134,34 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn count_invites(&self, filter: &InviteFilter) -> Result<u64> {
-        self.count(&LIST, filter.filter(self.head())).await
+        self.count(&LIST, filter.filter(Filter::default())).await
+    }
+
+    /// A page of the invitations that each of these wallets sent or got, in their order: at most a page and one row a wallet
+    /// are read.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn invites_of(
+        &self,
+        participants: &[Address],
+        filter: &InviteFilter,
+        request: &PageRequest<TimeOrder>,
+    ) -> Result<Vec<Page<Invite>>> {
+        let conditions = filter.filter(Filter::under(participants));
+        self.pages(&LIST, conditions, request, Invite::from_columns).await
+    }
+
+    /// How many invitations each of these wallets sent or got, in their order.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn count_invites_of(
+        &self,
+        participants: &[Address],
+        filter: &InviteFilter,
+    ) -> Result<Vec<u64>> {
+        self.counts(&LIST, filter.filter(Filter::under(participants))).await
     }
 
     /// The invitations that have these ids.
@@ -143,14 +169,15 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn invites_by_id(&self, ids: &[Uuid]) -> Result<Vec<Invite>> {
-        self.find(
+        self.find_by(
             concat!(
                 "select ",
                 columns!(),
-                " from derived.invites where id = any($1) and first_position <= $2"
+                " from derived.invites where id {is} and first_position <= {head}"
             ),
-            vec![Box::new(ids.to_vec()), Box::new(self.head().0)],
-            Invite::from_row,
+            ids,
+            Vec::new(),
+            Invite::from_columns,
         )
         .await
     }

@@ -1,12 +1,11 @@
 //! V1 and V2 messages: one row each, however many topics hold a copy of the bytes.
 
-use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::{Address, Generation, Verification};
 
 use super::{
     page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
-    row::Columns,
+    row::{Columns, DbKey as _},
     snapshot::Snapshot,
     statement::{Filter, List},
 };
@@ -45,8 +44,8 @@ macro_rules! columns {
 }
 
 impl Message {
-    fn from_row(row: &Row) -> Result<Message> {
-        let mut columns = Columns::of(row, "derived.messages");
+    fn from_columns(columns: &mut Columns<'_>) -> Result<Message> {
+        columns.table("derived.messages");
         Ok(Message {
             id: columns.get()?,
             conversation: columns.get()?,
@@ -88,11 +87,13 @@ pub struct MessageFilter {
 }
 
 impl MessageFilter {
-    fn filter(&self, head: Position) -> Filter {
-        let mut filter = Filter::default();
-        filter.and("first_position <= ?", head.0);
-        filter.and_if("sender = ?", self.sender.map(|a| a.as_bytes().to_vec()));
-        filter.and_if("recipient = ?", self.recipient.map(|a| a.as_bytes().to_vec()));
+    fn filter(&self, mut filter: Filter) -> Filter {
+        filter.only("first_position <= {head}");
+        if let Some(conversation) = filter.parent() {
+            filter.fill("conversation = ?", conversation);
+        }
+        filter.and_if("sender = ?", self.sender.map(|a| a.db()));
+        filter.and_if("recipient = ?", self.recipient.map(|a| a.db()));
         filter.and_if("conversation = ?", self.conversation);
         filter.and_if("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if("sent_ns >= ?", self.after.map(time::to_db));
@@ -120,7 +121,7 @@ impl Snapshot {
         filter: &MessageFilter,
         request: &PageRequest<TimeOrder>,
     ) -> Result<Page<Message>> {
-        self.page(&LIST, filter.filter(self.head()), request, Message::from_row).await
+        self.page(&LIST, filter.filter(Filter::default()), request, Message::from_columns).await
     }
 
     /// How many messages.
@@ -128,7 +129,34 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn count_messages(&self, filter: &MessageFilter) -> Result<u64> {
-        self.count(&LIST, filter.filter(self.head())).await
+        self.count(&LIST, filter.filter(Filter::default())).await
+    }
+
+    /// A page of the messages in each of these conversations, in their order: at most a page and one row a conversation are
+    /// read.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn messages_of(
+        &self,
+        conversations: &[Uuid],
+        filter: &MessageFilter,
+        request: &PageRequest<TimeOrder>,
+    ) -> Result<Vec<Page<Message>>> {
+        let conditions = filter.filter(Filter::under(conversations));
+        self.pages(&LIST, conditions, request, Message::from_columns).await
+    }
+
+    /// How many messages each of these conversations has, in their order.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn count_messages_of(
+        &self,
+        conversations: &[Uuid],
+        filter: &MessageFilter,
+    ) -> Result<Vec<u64>> {
+        self.counts(&LIST, filter.filter(Filter::under(conversations))).await
     }
 
     /// The messages that have these ids.
@@ -136,14 +164,15 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn messages_by_id(&self, ids: &[Uuid]) -> Result<Vec<Message>> {
-        self.find(
+        self.find_by(
             concat!(
                 "select ",
                 columns!(),
-                " from derived.messages where id = any($1) and first_position <= $2"
+                " from derived.messages where id {is} and first_position <= {head}"
             ),
-            vec![Box::new(ids.to_vec()), Box::new(self.head().0)],
-            Message::from_row,
+            ids,
+            Vec::new(),
+            Message::from_columns,
         )
         .await
     }

@@ -1,13 +1,17 @@
 //! One moment of the database, for everything that one request asks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    LazyLock, OnceLock,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
 
 use deadpool_postgres::{Client, Object};
 use tokio_postgres::{Row, types::ToSql};
 
 use super::{
     page::{Page, PageRequest},
-    statement::{Filter, List, Value},
+    row::{Columns, DbKey},
+    statement::{Filter, HEAD, List, Statement, Value},
 };
 use crate::{
     database::Store,
@@ -16,7 +20,7 @@ use crate::{
 };
 
 /// The projections that readers read. The head of an answer is where the slowest of them stands.
-pub(super) const SERVING: [&str; 8] = [
+const SERVING: [&str; 8] = [
     "envelopes",
     "topics",
     "accounts",
@@ -27,96 +31,151 @@ pub(super) const SERVING: [&str; 8] = [
     "undecodables",
 ];
 
+/// The log's head, and the head of what is served: one row.
+pub(super) static HEADS: LazyLock<String> = LazyLock::new(|| {
+    let (names, number) = (SERVING.join("','"), SERVING.len());
+    format!(
+        "select position as log,
+                least(position, (select case count(*) when {number} then min(position) else 0 end
+                                   from derived.watermarks where name in ('{names}'))) as head
+           from ground.head"
+    )
+});
+
 /// Prepared statements that a connection keeps at most: filters combine to more texts than a server should hold.
 const PREPARED: usize = 400;
 
-/// One read-only transaction on one connection: whatever is asked of it is answered as of the same moment. Questions
-/// may be asked side by side; they are sent without waiting for one another.
+/// One moment on one connection: whatever is asked of it is answered as of the same moment. It is a read-only
+/// transaction, in which questions may be asked side by side (they are sent without waiting for one another), or a
+/// glance, which answers one question.
 ///
 /// [`Snapshot::close`] gives the connection back. A snapshot that is dropped instead (its request was cancelled)
 /// closes the connection, because nobody knows what still runs on it.
 pub struct Snapshot {
     client: Option<Client>,
-    head: Position,
-    log_head: Position,
+    /// Only of a glance: is there nothing under way?
+    glance: Option<AtomicBool>,
+    heads: OnceLock<Heads>,
     statements: AtomicU64,
+}
+
+/// How far readers and the log are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// Up to where readers see.
+    pub serving: Position,
+    /// The newest envelope in the log.
+    pub log: Position,
+}
+
+impl Heads {
+    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<Heads> {
+        Ok(Heads { log: Position(columns.get()?), serving: Position(columns.get()?) })
+    }
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
-            .field("head", &self.head)
+            .field("heads", &self.heads.get())
             .field("statements", &self.statements())
             .finish_non_exhaustive()
     }
 }
 
 impl Store {
-    /// Holds this moment for a reader.
+    /// Holds this moment for a reader: a transaction, opened in one round trip.
     ///
     /// # Errors
     /// When Postgres fails or no connection becomes free.
     pub async fn snapshot(&self) -> Result<Snapshot> {
+        let snapshot = self.moment(None).await?;
+        let (began, heads) = tokio::join!(
+            snapshot.connection()?.batch_execute("begin isolation level repeatable read read only"),
+            snapshot.ask(&HEADS, &[]),
+        );
+        began?;
+        let heads = heads?;
+        let heads = heads.first().ok_or_else(no_head)?;
+        let _ = snapshot.heads.set(Heads::from_columns(&mut Columns::of(heads, 0))?);
+        Ok(snapshot)
+    }
+
+    /// A moment for one question: its statement tells the heads as well as the rows, so that it needs no transaction
+    /// around it, and nothing is sent before or after. [`Snapshot::head`] and the like are 0 until it was asked; a second
+    /// question is [`Error::Spent`].
+    ///
+    /// # Errors
+    /// When no connection becomes free.
+    pub async fn glance(&self) -> Result<Snapshot> {
+        self.moment(Some(AtomicBool::new(true))).await
+    }
+
+    async fn moment(&self, glance: Option<AtomicBool>) -> Result<Snapshot> {
         let client = self.client().await?;
         if client.statement_cache.size() > PREPARED {
             client.statement_cache.clear();
         }
-        let mut snapshot = Snapshot {
+        Ok(Snapshot {
             client: Some(client),
-            head: Position(0),
-            log_head: Position(0),
+            glance,
+            heads: OnceLock::new(),
             statements: AtomicU64::new(0),
-        };
-        let (began, heads) = tokio::join!(
-            snapshot.connection()?.batch_execute("begin isolation level repeatable read read only"),
-            snapshot.one(
-                "select position,
-                        (select case count(*) when cardinality($1::text[]) then min(position) else 0 end
-                           from derived.watermarks where name = any($1))
-                   from ground.head",
-                vec![Box::new(SERVING.as_slice())],
-            ),
-        );
-        began?;
-        let heads = heads?;
-        let (log, derived): (i64, i64) = (heads.try_get(0)?, heads.try_get(1)?);
-        snapshot.log_head = Position(log);
-        snapshot.head = Position(log.min(derived));
-        Ok(snapshot)
+        })
     }
+}
+
+fn no_head() -> Error {
+    Error::Contradiction { table: "ground.head", what: "its row is missing".into() }
 }
 
 impl Snapshot {
     /// Up to where everything that this snapshot tells is complete.
     #[must_use]
     pub fn head(&self) -> Position {
-        self.head
+        self.heads().serving
     }
 
     /// How many envelopes are in the log that readers cannot see yet.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        u64::try_from(self.log_head.0 - self.head.0).unwrap_or(0)
+        let heads = self.heads();
+        u64::try_from(heads.log.0 - heads.serving.0).unwrap_or(0)
     }
 
     /// The position of the newest envelope in the log.
     #[must_use]
     pub fn log_head(&self) -> Position {
-        self.log_head
+        self.heads().log
     }
 
-    /// How many statements were asked so far, the opening one among them.
+    fn heads(&self) -> Heads {
+        self.heads.get().copied().unwrap_or_default()
+    }
+
+    /// The heads, once they are known: a transaction begins with them, a glance ends with them.
+    pub(super) fn known(&self) -> Option<Heads> {
+        self.heads.get().copied()
+    }
+
+    /// How many statements were asked so far, the opening one of a transaction among them.
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// Ends the moment, and gives the connection back.
+    /// Ends the moment, and gives the connection back. A transaction's end is a round trip, for which no answer needs to
+    /// wait: all of the moment's rows are there already. A glance has nothing to end.
     ///
     /// # Errors
     /// When Postgres fails; the connection is then closed.
     pub async fn close(mut self) -> Result<()> {
-        self.connection()?.batch_execute("commit").await?;
+        match &self.glance {
+            None => self.connection()?.batch_execute("commit").await?,
+            // Its question was dropped before the answer came.
+            Some(idle) if !idle.load(Ordering::Acquire) => return Ok(()),
+            Some(_) => {}
+        }
         // Taking it out is what keeps `drop` from closing it.
         drop(self.client.take());
         Ok(())
@@ -127,7 +186,7 @@ impl Snapshot {
         self.client.as_ref().ok_or(Error::Exhausted)
     }
 
-    pub(super) async fn rows(&self, text: &str, values: Vec<Value>) -> Result<Vec<Row>> {
+    async fn ask(&self, text: &str, values: &[Value]) -> Result<Vec<Row>> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let client = self.connection()?;
         let statement = client.prepare_cached(text).await?;
@@ -136,12 +195,32 @@ impl Snapshot {
         Ok(client.query(&statement, &values).await?)
     }
 
-    pub(super) async fn one(&self, text: &str, values: Vec<Value>) -> Result<Row> {
-        let mut rows = self.rows(text, values).await?;
-        rows.pop().ok_or_else(|| Error::Contradiction {
-            table: "ground.head",
-            what: "a row that must be there is missing".into(),
-        })
+    /// The rows of a statement. Their first column is never null: in a glance, a row without it says that there are none.
+    pub(super) async fn rows(&self, statement: Statement) -> Result<Rows> {
+        let Statement { text, mut values } = statement;
+        let Some(idle) = &self.glance else {
+            let mut text = text;
+            if text.contains(HEAD) {
+                values.push(Box::new(self.head().0));
+                text = text.replace(HEAD, &format!("${}", values.len())).into();
+            }
+            return Ok(Rows { rows: self.ask(&text, &values).await?, first: 0 });
+        };
+        if self.statements() > 0 {
+            return Err(Error::Spent);
+        }
+        let text = glance(&text);
+        idle.store(false, Ordering::Release);
+        let rows = self.ask(&text, &values).await;
+        idle.store(true, Ordering::Release);
+        let mut rows = Rows { rows: rows?, first: 2 };
+        let row = rows.rows.first().ok_or_else(no_head)?;
+        let mut columns = Columns::of(row, 0);
+        let _ = self.heads.set(Heads::from_columns(&mut columns)?);
+        if columns.missing()? {
+            rows.rows.clear();
+        }
+        Ok(rows)
     }
 
     /// A page of a list.
@@ -150,34 +229,90 @@ impl Snapshot {
         list: &List,
         filter: Filter,
         request: &PageRequest<O>,
-        read: fn(&Row) -> Result<T>,
+        read: impl Fn(&mut Columns<'_>) -> Result<T>,
     ) -> Result<Page<T>> {
-        if filter.is_nothing() {
-            return Ok(Page::empty());
+        let mut pages = self.pages(list, filter, request, read).await?;
+        Ok(pages.pop().unwrap_or_else(Page::empty))
+    }
+
+    /// A page of the list under each parent of the filter, in their order.
+    pub(super) async fn pages<O, T>(
+        &self,
+        list: &List,
+        filter: Filter,
+        request: &PageRequest<O>,
+        read: impl Fn(&mut Columns<'_>) -> Result<T>,
+    ) -> Result<Vec<Page<T>>> {
+        let numbered = filter.numbered();
+        let mut lists: Vec<Vec<T>> = Vec::new();
+        lists.resize_with(filter.lists(), Vec::new);
+        for mut columns in self.rows(filter.page(list, request)).await?.iter() {
+            let number = if numbered { columns.get::<i64>()? } else { 1 };
+            let list = usize::try_from(number - 1).ok().and_then(|nth| lists.get_mut(nth));
+            list.ok_or_else(no_list)?.push(read(&mut columns)?);
         }
-        let (text, values) = filter.page(list, request);
-        let rows = self.rows(&text, values).await?;
-        Ok(request.page(rows.iter().map(read).collect::<Result<_>>()?))
+        Ok(lists.into_iter().map(|rows| request.page(rows)).collect())
     }
 
     /// How many rows a filter matches.
     pub(super) async fn count(&self, list: &List, filter: Filter) -> Result<u64> {
-        if filter.is_nothing() {
-            return Ok(0);
-        }
-        let (text, values) = filter.count(list);
-        let count: i64 = self.one(&text, values).await?.try_get(0)?;
-        Ok(u64::try_from(count).unwrap_or(0))
+        Ok(self.counts(list, filter).await?.pop().unwrap_or(0))
     }
 
-    /// Rows found by keys.
+    /// How many rows a filter matches under each of its parents, in their order.
+    pub(super) async fn counts(&self, list: &List, filter: Filter) -> Result<Vec<u64>> {
+        self.rows(filter.count(list)).await?.iter().map(|mut columns| columns.count()).collect()
+    }
+
+    /// Rows of a statement as it stands.
     pub(super) async fn find<T>(
         &self,
         text: &'static str,
         values: Vec<Value>,
-        read: fn(&Row) -> Result<T>,
+        read: impl Fn(&mut Columns<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
-        self.rows(text, values).await?.iter().map(read).collect()
+        self.rows(Statement::new(text, values)).await?.read(read)
+    }
+
+    /// Rows found by keys: see [`Statement::by_keys`].
+    pub(super) async fn find_by<K: DbKey, T>(
+        &self,
+        text: &'static str,
+        keys: &[K],
+        values: Vec<Value>,
+        read: impl Fn(&mut Columns<'_>) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        self.rows(Statement::by_keys(text, keys, values)).await?.read(read)
+    }
+}
+
+fn no_list() -> Error {
+    Error::Contradiction { table: "unnest", what: "a row is of no list that was asked for".into() }
+}
+
+/// The statement that tells the heads before each row of `text`, and once where there is none. One statement sees one
+/// moment. Only a nested loop can join like this, and it keeps the order of the rows.
+fn glance(text: &str) -> String {
+    let text = text.replace(HEAD, "(select head from heads)");
+    format!(
+        "with heads as materialized ({}) select heads.log, heads.head, q.* from heads left join ({text}) q on true",
+        *HEADS
+    )
+}
+
+/// The rows of an answer.
+pub(super) struct Rows {
+    rows: Vec<Row>,
+    first: usize,
+}
+
+impl Rows {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Columns<'_>> {
+        self.rows.iter().map(|row| Columns::of(row, self.first))
+    }
+
+    fn read<T>(&self, read: impl Fn(&mut Columns<'_>) -> Result<T>) -> Result<Vec<T>> {
+        self.iter().map(|mut columns| read(&mut columns)).collect()
     }
 }
 

@@ -1,27 +1,85 @@
 //! Statements put together from fragments that stand in this program; a reader's values only ever become parameters.
 //! Each combination of filters is one text, and so one prepared statement.
+//!
+//! Plans are made once for a text, before any value is known ("generic"), so texts say themselves what a planner would
+//! guess from values: [`MOST`] bounds every scan of a page, and one key is compared by `=`, several by `= any`.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt, fmt::Write as _};
 
 use tokio_postgres::types::ToSql;
 
-use super::page::{Key, PageRequest, Tie};
+use super::{
+    page::{Key, PageRequest, Tie},
+    row::DbKey,
+};
 
 pub(super) type Value = Box<dyn ToSql + Sync + Send>;
 
-/// The number of a bound value.
+/// Stands in a text for the head: see [`Snapshot`](super::Snapshot) for what takes its place.
+pub(super) const HEAD: &str = "{head}";
+
+/// The rows of the largest page that readers are given, and the one that tells whether there are more. A limit that is
+/// a parameter is taken for a tenth of the table by planners; this one stands in the text.
+const MOST: i64 = 501;
+
+/// A text and its values.
+pub(super) struct Statement {
+    pub(super) text: Cow<'static, str>,
+    pub(super) values: Vec<Value>,
+}
+
+impl Statement {
+    pub(super) fn new(text: impl Into<Cow<'static, str>>, values: Vec<Value>) -> Self {
+        Statement { text: text.into(), values }
+    }
+
+    /// A look-up by keys, which are `$1` and come before `values`. In the text, `{is}` compares a column with them, and
+    /// `{wanted}` is a table of them, each once: `wanted(key)`.
+    pub(super) fn by_keys<K: DbKey>(text: &str, keys: &[K], values: Vec<Value>) -> Self {
+        let (is, wanted, bound): (_, _, Value) = match keys {
+            [key] => {
+                ("= $1", format!("(select $1::{} as key) wanted", K::TYPE), Box::new(key.db()))
+            }
+            keys => (
+                "= any($1)",
+                format!("(select distinct unnest($1::{}[])) wanted(key)", K::TYPE),
+                Box::new(keys.iter().map(|key| key.db()).collect::<Vec<_>>()),
+            ),
+        };
+        let mut all = Vec::with_capacity(values.len() + 1);
+        all.push(bound);
+        all.extend(values);
+        Statement::new(text.replace("{is}", is).replace("{wanted}", &wanted), all)
+    }
+}
+
+/// Where a value stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot(usize);
+pub(super) enum Slot {
+    /// Bound, under this number.
+    Bound(usize),
+    /// In the row that the list hangs under, one of many.
+    Parent,
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Slot::Bound(number) => write!(f, "${number}"),
+            Slot::Parent => f.write_str("w.key"),
+        }
+    }
+}
 
 impl Slot {
     /// The fragment with this value in the place of every `?`.
     fn fill(self, fragment: &'static str) -> String {
-        fragment.replace('?', &format!("${}", self.0))
+        fragment.replace('?', &self.to_string())
     }
 }
 
 /// Where the rows of a list come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct List {
     /// The columns that rows are read from, the sort column and the key among them.
     pub(super) columns: &'static str,
@@ -34,8 +92,17 @@ pub(super) struct List {
     pub(super) nullable: bool,
     /// The primary key.
     pub(super) tie: &'static str,
-    /// Added to the rows of a page once they are known: columns, and the join they come from (`p` is the page).
-    pub(super) with: Option<(&'static str, &'static str)>,
+    /// Added to the rows of a page once they are known; `p` is the page.
+    pub(super) with: Option<With>,
+}
+
+/// What is added to the rows of a page.
+#[derive(Clone, Debug)]
+pub(super) struct With {
+    /// Columns, behind those of the page.
+    pub(super) columns: Cow<'static, str>,
+    /// The joins that they come from. No row may go by them, or be doubled.
+    pub(super) joins: Cow<'static, str>,
 }
 
 /// The column without its table.
@@ -75,9 +142,9 @@ impl List {
     fn beyond(&self, sort: Option<Slot>, sign: char, tie: Slot) -> String {
         match (self.sort, sort) {
             (Some(column), Some(sort)) => {
-                format!("({column}, {}) {sign} (${}, ${})", self.tie, sort.0, tie.0)
+                format!("({column}, {}) {sign} ({sort}, {tie})", self.tie)
             }
-            _ => format!("{} {sign} ${}", self.tie, tie.0),
+            _ => format!("{} {sign} {tie}", self.tie),
         }
     }
 }
@@ -103,18 +170,54 @@ impl Branch {
         self
     }
 
-    fn scan(&self, list: &List, columns: &str, tail: &str) -> String {
+    fn select(&self, list: &List, columns: &str) -> String {
         let mut text = format!("select {columns} from {}", list.table);
         for (nth, condition) in self.conditions.iter().enumerate() {
             let _ = write!(text, " {} {condition}", if nth == 0 { "where" } else { "and" });
         }
-        text.push_str(tail);
+        text
+    }
+
+    /// All rows, for counting.
+    fn all(&self, list: &List) -> String {
+        let text = self.select(list, "");
         match &self.each {
             None => text,
-            Some(rows) => {
-                let columns = if columns.is_empty() { "" } else { "one.*" };
-                format!("select {columns} from {rows} cross join lateral ({text}) one{tail}")
-            }
+            Some(rows) => format!("select from {rows} cross join lateral ({text}) one"),
+        }
+    }
+
+    /// The first rows in an order.
+    fn first(&self, list: &List, descending: bool, limit: Limit) -> String {
+        let text = self.select(list, list.columns);
+        let text = limit.first(&text, &list.order(descending));
+        match &self.each {
+            None => text,
+            Some(rows) => format!(
+                "select one.* from {rows} cross join lateral ({text}) one order by {} limit {}",
+                list.merged_order("", descending),
+                limit.slot
+            ),
+        }
+    }
+}
+
+/// How many rows at most.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    slot: Slot,
+    /// No more than [`MOST`]?
+    usual: bool,
+}
+
+impl Limit {
+    fn first(self, text: &str, order: &str) -> String {
+        let slot = self.slot;
+        if self.usual {
+            // Postgres keeps the order of a subquery, and reads no more of it than it is asked for.
+            format!("select * from ({text} order by {order} limit {MOST}) usual limit {slot}")
+        } else {
+            format!("{text} order by {order} limit {slot}")
         }
     }
 }
@@ -125,13 +228,54 @@ pub(super) struct Filter {
     values: Vec<Value>,
     all: Vec<String>,
     branches: Vec<Branch>,
-    nothing: bool,
+    under: Option<Under>,
+}
+
+/// The rows that a list hangs under: one list each, all in one statement.
+#[derive(Clone, Debug)]
+struct Under {
+    /// The key, for conditions.
+    key: Slot,
+    /// How many.
+    count: usize,
+    /// The table of keys, when there is not just one.
+    table: Option<String>,
 }
 
 impl Filter {
+    /// Of a list that hangs under each of these; [`Filter::parent`] is to be in a condition.
+    pub(super) fn under<K: DbKey>(parents: &[K]) -> Filter {
+        let mut filter = Filter::default();
+        let (key, table) = match parents {
+            [one] => (filter.bind(one.db()), None),
+            many => {
+                let keys = filter.bind(many.iter().map(|key| key.db()).collect::<Vec<_>>());
+                let table = format!("unnest({keys}::{}[]) with ordinality w(key, nth)", K::TYPE);
+                (Slot::Parent, Some(table))
+            }
+        };
+        filter.under = Some(Under { key, count: parents.len(), table });
+        filter
+    }
+
+    /// The key of what the list hangs under.
+    pub(super) fn parent(&self) -> Option<Slot> {
+        self.under.as_ref().map(|under| under.key)
+    }
+
+    /// How many lists this filter is for.
+    pub(super) fn lists(&self) -> usize {
+        self.under.as_ref().map_or(1, |under| under.count)
+    }
+
+    /// Do rows begin with the number of the list they are of, from 1? They do so where there may be several.
+    pub(super) fn numbered(&self) -> bool {
+        self.under.as_ref().is_some_and(|under| under.table.is_some())
+    }
+
     pub(super) fn bind(&mut self, value: impl ToSql + Sync + Send + 'static) -> Slot {
         self.values.push(Box::new(value));
-        Slot(self.values.len())
+        Slot::Bound(self.values.len())
     }
 
     /// A condition that holds for every row.
@@ -140,18 +284,8 @@ impl Filter {
         fragment: &'static str,
         value: impl ToSql + Sync + Send + 'static,
     ) {
-        self.and_slot(fragment, value);
-    }
-
-    /// The same; the value can be used again.
-    pub(super) fn and_slot(
-        &mut self,
-        fragment: &'static str,
-        value: impl ToSql + Sync + Send + 'static,
-    ) -> Slot {
         let slot = self.bind(value);
         self.fill(fragment, slot);
-        slot
     }
 
     /// A condition on a value that is bound already.
@@ -180,15 +314,6 @@ impl Filter {
         self.branches.push(branch);
     }
 
-    /// Nothing can match: no statement is needed.
-    pub(super) fn nothing(&mut self) {
-        self.nothing = true;
-    }
-
-    pub(super) fn is_nothing(&self) -> bool {
-        self.nothing
-    }
-
     fn branches(&self) -> Vec<Branch> {
         let mut branches = self.branches.clone();
         if branches.is_empty() {
@@ -200,39 +325,50 @@ impl Filter {
         branches
     }
 
-    /// The statement of a page.
-    pub(super) fn page<O>(mut self, list: &List, request: &PageRequest<O>) -> (String, Vec<Value>) {
+    /// The statement of a page, or of one for each parent: rows by list and place.
+    pub(super) fn page<O>(mut self, list: &List, request: &PageRequest<O>) -> Statement {
         let branches = self.branches();
         let branches = self.within(branches, list, request);
-        let limit = self.bind(request.probe());
+        let probe = request.probe();
+        let limit = Limit { slot: self.bind(probe), usual: probe <= MOST };
         let descending = request.scans_descending();
-        let tail = format!(" order by {} limit ${}", list.order(descending), limit.0);
         let mut scans: Vec<String> =
-            branches.iter().map(|branch| branch.scan(list, list.columns, &tail)).collect();
+            branches.iter().map(|branch| branch.first(list, descending, limit)).collect();
         let page = match scans.len() {
             1 => scans.remove(0),
             _ => format!(
-                "select * from (({})) merged order by {} limit ${}",
+                "select * from (({})) merged order by {} limit {}",
                 scans.join(") union all ("),
                 list.merged_order("", descending),
-                limit.0
+                limit.slot
             ),
         };
-        let text = match list.with {
-            None => page,
-            Some((columns, join)) => format!(
-                "select p.*, {columns} from ({page}) p {join} order by {}",
-                list.merged_order("p.", descending)
+        let order = list.merged_order("p.", descending);
+        let (columns, joins) = match &list.with {
+            None => ("", ""),
+            Some(with) => (&*with.columns, &*with.joins),
+        };
+        let text = match (self.under.and_then(|under| under.table), &list.with) {
+            (None, None) => page,
+            (None, Some(_)) => {
+                format!("select p.*{columns} from ({page}) p{joins} order by {order}")
+            }
+            (Some(parents), _) => format!(
+                "select w.nth, p.*{columns} from {parents} cross join lateral ({page}) p{joins} order by w.nth, {order}"
             ),
         };
-        (text, self.values)
+        Statement::new(text, self.values)
     }
 
-    /// The statement that counts what the filter matches.
-    pub(super) fn count(self, list: &List) -> (String, Vec<Value>) {
-        let scans: Vec<String> =
-            self.branches().iter().map(|branch| branch.scan(list, "", "")).collect();
-        (format!("select count(*) from ({}) counted", scans.join(" union all ")), self.values)
+    /// The statement that counts what the filter matches, or what it does under each parent, in their order.
+    pub(super) fn count(self, list: &List) -> Statement {
+        let scans: Vec<String> = self.branches().iter().map(|branch| branch.all(list)).collect();
+        let count = format!("select count(*) from ({}) counted", scans.join(" union all "));
+        let text = match self.under.and_then(|under| under.table) {
+            None => count,
+            Some(parents) => format!("select ({count}) from {parents} order by w.nth"),
+        };
+        Statement::new(text, self.values)
     }
 
     /// The branches within the bounds of a page. A nullable sort column makes two branches of one: rows with a value,
@@ -323,10 +459,10 @@ mod tests {
     #[test]
     fn a_page_is_one_seek_in_the_index() {
         let request = PageRequest { after: Some(key(Some(3))), ..PageRequest::first((), true, 10) };
-        let (text, values) = Filter::default().page(&LIST, &request);
+        let Statement { text, values } = Filter::default().page(&LIST, &request);
         assert_eq!(
             text,
-            "select a, b from t where (a, b) < ($2, $1) order by a desc, b desc limit $3"
+            "select * from (select a, b from t where (a, b) < ($2, $1) order by a desc, b desc limit 501) usual limit $3"
         );
         assert_eq!(values.len(), 3);
     }
@@ -334,8 +470,11 @@ mod tests {
     #[test]
     fn reading_backward_turns_the_scan_round() {
         let request = PageRequest { backward: true, ..PageRequest::first((), true, 10) };
-        let (text, _) = Filter::default().page(&LIST, &request);
-        assert_eq!(text, "select a, b from t order by a asc, b asc limit $1");
+        let text = Filter::default().page(&LIST, &request).text;
+        assert_eq!(
+            text,
+            "select * from (select a, b from t order by a asc, b asc limit 501) usual limit $1"
+        );
     }
 
     #[test]
@@ -345,7 +484,7 @@ mod tests {
         let who = filter.bind(2_i64);
         filter.branch(Branch::default().and("x = ?", who));
         filter.branch(Branch::default().and("y = ?", who).and("x <> ?", who));
-        let (text, _) = filter.page(&LIST, &PageRequest::first((), false, 1));
+        let text = filter.page(&LIST, &PageRequest::first((), false, 1000)).text;
         assert_eq!(
             text,
             "select * from ((select a, b from t where x = $2 and c = $1 order by a asc, b asc limit $3) union all \
@@ -359,7 +498,7 @@ mod tests {
         let list = List { nullable: true, ..LIST };
         let page = |after, descending| {
             let request = PageRequest { after, ..PageRequest::first((), descending, 1) };
-            Filter::default().page(&list, &request).0
+            Filter::default().page(&list, &request).text
         };
         let text = page(Some(key(Some(3))), true);
         assert!(text.contains("where (a, b) < ($2, $1) and a is not null"), "{text}");

@@ -2,11 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::snapshot::Snapshot;
+use super::{snapshot::Snapshot, statement::Statement};
 use crate::{error::Result, log::Position, sources::Source, watermarks::Watermark};
 
 /// How far everything is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Status {
     /// Up to where readers see.
     pub head: Position,
@@ -26,46 +26,52 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn status(&self) -> Result<Status> {
-        let (sources, projections, parked) = tokio::try_join!(
-            self.find(
-                "select name, kind, cursor, connected, last_envelope_at, error, updated_at
-                   from ground.sources order by name",
-                Vec::new(),
-                |row| {
-                    Ok(Source {
-                        name: row.try_get(0)?,
-                        kind: row.try_get(1)?,
-                        cursor: row.try_get::<_, Option<Vec<u8>>>(2)?.map(Into::into),
-                        connected: row.try_get(3)?,
-                        last_envelope_at: row.try_get::<_, Option<DateTime<Utc>>>(4)?,
-                        error: row.try_get(5)?,
-                        updated_at: row.try_get(6)?,
-                    })
-                },
-            ),
-            self.find(
-                "select name, version, position, position < rebuild_to
-                   from derived.watermarks order by name",
-                Vec::new(),
-                |row| {
-                    Ok(Watermark {
-                        name: row.try_get(0)?,
-                        version: row.try_get(1)?,
-                        position: Position(row.try_get(2)?),
-                        rebuilding: row.try_get(3)?,
-                    })
-                },
-            ),
-            self.find("select count(*) from ground.parked", Vec::new(), |row| {
-                Ok(row.try_get::<_, i64>(0)?)
-            }),
-        )?;
-        Ok(Status {
-            head: self.head(),
-            log_head: self.log_head(),
-            sources,
-            projections,
-            parked: parked.first().map_or(0, |count| u64::try_from(*count).unwrap_or(0)),
-        })
+        let mut status = Status::default();
+        let rows = self.rows(Statement::new(STATUS, Vec::new())).await?;
+        for mut columns in rows.iter() {
+            match columns.get::<i32>()? {
+                SOURCE => status.sources.push(Source {
+                    name: columns.get()?,
+                    kind: columns.get()?,
+                    cursor: columns.get::<Option<Vec<u8>>>()?.map(Into::into),
+                    connected: columns.get()?,
+                    last_envelope_at: columns.get::<Option<DateTime<Utc>>>()?,
+                    error: columns.get()?,
+                    updated_at: columns.get()?,
+                }),
+                PROJECTION => {
+                    let name = columns.get()?;
+                    columns.skip(6);
+                    status.projections.push(Watermark {
+                        name,
+                        version: columns.get()?,
+                        position: Position(columns.get()?),
+                        rebuilding: columns.get()?,
+                    });
+                }
+                _ => {
+                    columns.skip(8);
+                    status.parked = columns.count()?;
+                }
+            }
+        }
+        status.head = self.head();
+        status.log_head = self.log_head();
+        Ok(status)
     }
 }
+
+const SOURCE: i32 = 1;
+const PROJECTION: i32 = 2;
+
+/// Three kinds of rows in one statement, so that a glance can ask it: sources, projections, and one with what is parked.
+const STATUS: &str = "
+    select 1 as what, name, kind, cursor, connected, last_envelope_at, error, updated_at,
+           null::integer as version, null::bigint as position, null::boolean as rebuilding
+      from ground.sources
+     union all
+    select 2, name, null, null, null, null, null, null, version, position, position < rebuild_to
+      from derived.watermarks
+     union all
+    select 3, null, null, null, null, null, null, null, null, (select count(*) from ground.parked), null
+     order by what, name";

@@ -7,19 +7,11 @@ use super::{
     ContactBundle, ContactBundleFilter, Envelope, EnvelopeFilter, EnvelopeOrder, Invite,
     InviteFilter, Page, Topic, contact_bundles, invites,
     page::{Key, PageRequest, Tie},
-    snapshot::{SERVING, Snapshot},
-    statement::List,
+    row::Columns,
+    snapshot::{HEADS, Heads, Snapshot},
+    statement::{Filter, List},
 };
 use crate::{database::Store, error::Result, log::Position, time};
-
-/// How far readers and the log are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
-    /// Up to where readers see.
-    pub serving: Position,
-    /// The newest envelope in the log.
-    pub log: Position,
-}
 
 /// The order of the log, for tables that are usually sorted by something else.
 #[derive(Clone, Copy, Debug)]
@@ -42,17 +34,9 @@ impl Store {
     /// When Postgres fails.
     pub async fn heads(&self) -> Result<Heads> {
         let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "select position,
-                        (select case count(*) when cardinality($1::text[]) then min(position) else 0 end
-                           from derived.watermarks where name = any($1))
-                   from ground.head",
-            )
-            .await?;
-        let row = client.query_one(&statement, &[&SERVING.as_slice()]).await?;
-        let (log, derived): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(Heads { serving: Position(log.min(derived)), log: Position(log) })
+        let statement = client.prepare_cached(&HEADS).await?;
+        let row = client.query_one(&statement, &[]).await?;
+        Heads::from_columns(&mut Columns::of(&row, 0))
     }
 }
 
@@ -92,8 +76,8 @@ impl Snapshot {
         limit: u32,
     ) -> Result<Page<Invite>> {
         let list = List { sort: None, tie: "first_position", ..invites::LIST };
-        let filter = filter.filter(self.head());
-        self.page(&list, filter, &span(after, upto, limit), Invite::from_row).await
+        let filter = filter.filter(Filter::default());
+        self.page(&list, filter, &span(after, upto, limit), Invite::from_columns).await
     }
 
     /// Contact bundles that stand there. With `current_only`, those that are current as of this moment.
@@ -108,8 +92,8 @@ impl Snapshot {
         limit: u32,
     ) -> Result<Page<ContactBundle>> {
         let list = List { sort: None, ..contact_bundles::LIST };
-        let filter = filter.filter(self.head());
-        self.page(&list, filter, &span(after, upto, limit), ContactBundle::from_row).await
+        let filter = filter.filter(Filter::default());
+        self.page(&list, filter, &span(after, upto, limit), ContactBundle::from_columns).await
     }
 }
 

@@ -1,12 +1,11 @@
 //! Topics.
 
-use tokio_postgres::Row;
 use uuid::Uuid;
 use wire::{Address, TopicKind};
 
 use super::{
     page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
-    row::Columns,
+    row::{Columns, DbKey as _},
     snapshot::Snapshot,
     statement::{Branch, Filter, List},
 };
@@ -42,8 +41,8 @@ macro_rules! columns {
 }
 
 impl Topic {
-    fn from_row(row: &Row) -> Result<Topic> {
-        let mut columns = Columns::of(row, "derived.topics");
+    fn from_columns(columns: &mut Columns<'_>) -> Result<Topic> {
+        columns.table("derived.topics");
         Ok(Topic {
             key: columns.get()?,
             name: columns.get()?,
@@ -96,30 +95,44 @@ pub struct TopicFilter {
 }
 
 impl TopicFilter {
-    fn filter(&self) -> Filter {
-        let mut filter = Filter::default();
+    fn filter(&self, mut filter: Filter) -> Filter {
         filter.and_if(
             "kind = any(?)",
             self.kinds.as_ref().map(|kinds| kinds.iter().map(|k| k.code()).collect::<Vec<_>>()),
         );
         filter.and_if("last_seen_ns >= ?", self.active_after.map(time::to_db));
         if let Some(prefix) = &self.name_starts_with {
-            // No name holds a NUL, and Postgres takes no text with one.
             if prefix.contains('\0') {
-                filter.nothing();
+                // No name holds a NUL, and Postgres takes no text with one.
+                filter.only("false");
+            } else {
+                // A range instead of a pattern: it can be sought in the index whatever the value.
+                filter.and("name collate \"C\" >= ?", prefix.clone());
+                filter.and_if("name collate \"C\" < ?", after_prefix(prefix));
             }
-            // A range instead of a pattern: it can be sought in the index whatever the value.
-            filter.and("name collate \"C\" >= ?", prefix.clone());
-            filter.and_if("name collate \"C\" < ?", after_prefix(prefix));
         }
-        if let Some(account) = self.account {
-            let account = filter.bind(account.as_bytes().to_vec());
+        let account = self.account.map(|account| filter.bind(account.db()));
+        let mut named = filter.parent().into_iter().chain(account);
+        // The first decides which indexes are read; another only sifts.
+        if let Some(account) = named.next() {
             filter.branch(Branch::default().and("owner = ?", account));
             filter.branch(
                 Branch::default().and("peer = ?", account).and("owner is distinct from ?", account),
             );
         }
+        for account in named {
+            filter.fill("(owner = ? or peer = ?)", account);
+        }
         filter
+    }
+}
+
+impl TopicFilter {
+    /// What is counted. Every name has its count, so that names alone tell how many, as long as nothing is asked about
+    /// counts.
+    fn counted(&self) -> List {
+        let table = if self.active_after.is_none() { NAMES } else { NAMES_AND_COUNTS };
+        List { table, ..list(TopicOrder::FirstSeen) }
     }
 }
 
@@ -169,7 +182,13 @@ impl Snapshot {
         filter: &TopicFilter,
         request: &PageRequest<TopicOrder>,
     ) -> Result<Page<Topic>> {
-        self.page(&list(request.order), filter.filter(), request, Topic::from_row).await
+        self.page(
+            &list(request.order),
+            filter.filter(Filter::default()),
+            request,
+            Topic::from_columns,
+        )
+        .await
     }
 
     /// How many topics.
@@ -177,9 +196,34 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn count_topics(&self, filter: &TopicFilter) -> Result<u64> {
-        // Every name has its count, so that names alone tell how many, as long as nothing is asked about counts.
-        let table = if filter.active_after.is_none() { NAMES } else { NAMES_AND_COUNTS };
-        self.count(&List { table, ..list(TopicOrder::FirstSeen) }, filter.filter()).await
+        self.count(&filter.counted(), filter.filter(Filter::default())).await
+    }
+
+    /// A page of the topics whose name says each of these wallets, in their order: at most a page and one row a wallet are
+    /// read.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn topics_of(
+        &self,
+        accounts: &[Address],
+        filter: &TopicFilter,
+        request: &PageRequest<TopicOrder>,
+    ) -> Result<Vec<Page<Topic>>> {
+        let conditions = filter.filter(Filter::under(accounts));
+        self.pages(&list(request.order), conditions, request, Topic::from_columns).await
+    }
+
+    /// How many topics say each of these wallets, in their order.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn count_topics_of(
+        &self,
+        accounts: &[Address],
+        filter: &TopicFilter,
+    ) -> Result<Vec<u64>> {
+        self.counts(&filter.counted(), filter.filter(Filter::under(accounts))).await
     }
 
     /// The topics that have these keys.
@@ -187,10 +231,11 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn topics_by_key(&self, keys: &[Uuid]) -> Result<Vec<Topic>> {
-        self.find(
-            concat!("select ", columns!(), " from derived.topics where key = any($1)"),
-            vec![Box::new(keys.to_vec())],
-            Topic::from_row,
+        self.find_by(
+            concat!("select ", columns!(), " from derived.topics where key {is}"),
+            keys,
+            Vec::new(),
+            Topic::from_columns,
         )
         .await
     }

@@ -1,6 +1,8 @@
 //! Reads of real traffic.
 
+mod glance;
 mod paging;
+mod parents;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -138,7 +140,8 @@ async fn a_snapshot_stays_at_its_moment_and_tells_how_far_it_is_behind() {
 async fn a_snapshot_that_is_dropped_unclosed_leaves_no_transaction_behind() {
     let db = TestDatabase::migrated().await;
     let backend = async |snapshot: &Snapshot| -> i32 {
-        snapshot.one("select pg_backend_pid()", Vec::new()).await.unwrap().get(0)
+        let pids = snapshot.find("select pg_backend_pid()", Vec::new(), |columns| columns.get());
+        pids.await.unwrap().pop().unwrap()
     };
     let snapshot = db.store.snapshot().await.unwrap();
     let closed = backend(&snapshot).await;
@@ -148,7 +151,8 @@ async fn a_snapshot_that_is_dropped_unclosed_leaves_no_transaction_behind() {
     drop(snapshot);
     let snapshot = db.store.snapshot().await.unwrap();
     assert_ne!(backend(&snapshot).await, closed, "a dropped one's connection is not");
-    let writes = snapshot.one("create table t ()", Vec::new()).await;
+    let writes =
+        snapshot.find("create table t ()", Vec::new(), |columns| columns.get::<i32>()).await;
     assert!(writes.unwrap_err().to_string().contains("read-only"));
     drop(snapshot);
 }

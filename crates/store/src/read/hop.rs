@@ -1,0 +1,139 @@
+//! From a row to the contact bundles of the wallets that it names, in the same statement. Each step adds one row at most,
+//! so that a page stays a page.
+
+use std::collections::HashMap;
+
+use wire::Address;
+
+use super::{
+    accounts::{self, Account},
+    contact_bundles::{self, ContactBundle},
+    invites::{self, Invite, InviteFilter},
+    page::{Page, PageRequest, TimeOrder},
+    row::Columns,
+    snapshot::Snapshot,
+    statement::{Filter, List, Statement, With},
+};
+use crate::error::Result;
+
+/// From an invitation to whose current bundles, and how much of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hops {
+    /// To the sender's.
+    pub sender: bool,
+    /// To the recipient's.
+    pub recipient: bool,
+    /// With their keys? Without, the identity key's bytes and its signature are empty, and no pre-key is told: they are
+    /// most of a bundle's bytes.
+    pub keys: bool,
+}
+
+/// Wallets, each once, with the bundle that clients would use for it.
+pub type Bundles = Vec<(Address, Option<ContactBundle>)>;
+
+/// The current bundle of the wallet in a column, as `{name}`: one row, of nulls where there is none.
+fn join(name: &str, wallet: &str, keys: bool) -> String {
+    let columns =
+        if keys { contact_bundles::COLUMNS } else { contact_bundles::COLUMNS_WITHOUT_KEYS };
+    format!(
+        " left join lateral (
+            select {columns} from derived.contact_bundles
+             where account = {wallet} and verification = 1 and position <= {{head}}
+             order by published_ns desc, digest desc limit 1) {name} on true"
+    )
+}
+
+/// A bundle that was joined.
+fn joined(columns: &mut Columns<'_>) -> Result<Option<ContactBundle>> {
+    if columns.missing()? {
+        columns.skip(contact_bundles::WIDTH);
+        return Ok(None);
+    }
+    ContactBundle::from_columns(columns).map(Some)
+}
+
+impl Hops {
+    fn with(self) -> Option<With> {
+        let wallets = [("h0", "p.sender", self.sender), ("h1", "p.recipient", self.recipient)];
+        let (mut columns, mut joins) = (String::new(), String::new());
+        for (name, wallet, _) in wallets.into_iter().filter(|(_, _, wanted)| *wanted) {
+            columns.push_str(&format!(", {name}.*"));
+            joins.push_str(&join(name, wallet, self.keys));
+        }
+        Some(With { columns: columns.into(), joins: joins.into() })
+    }
+
+    fn read(self, columns: &mut Columns<'_>) -> Result<(Invite, [Option<ContactBundle>; 2])> {
+        let invite = Invite::from_columns(columns)?;
+        let mut bundles = [None, None];
+        for (bundle, wanted) in bundles.iter_mut().zip([self.sender, self.recipient]) {
+            if wanted {
+                *bundle = joined(columns)?;
+            }
+        }
+        Ok((invite, bundles))
+    }
+
+    /// The page without what hangs on its rows, and that.
+    fn split(self, page: Page<(Invite, [Option<ContactBundle>; 2])>) -> (Page<Invite>, Bundles) {
+        let mut bundles = HashMap::new();
+        let mut rows = Vec::with_capacity(page.rows.len());
+        for (invite, [of_sender, of_recipient]) in page.rows {
+            if self.sender {
+                bundles.insert(invite.sender, of_sender);
+            }
+            if self.recipient {
+                bundles.insert(invite.recipient, of_recipient);
+            }
+            rows.push(invite);
+        }
+        (Page { rows, has_more: page.has_more }, bundles.into_iter().collect())
+    }
+}
+
+impl Snapshot {
+    /// A page of invitations, and the current bundles of the wallets in it, in one statement.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn invites_with_bundles(
+        &self,
+        filter: &InviteFilter,
+        request: &PageRequest<TimeOrder>,
+        hops: Hops,
+    ) -> Result<(Page<Invite>, Bundles)> {
+        let list = List { with: hops.with(), ..invites::LIST };
+        let conditions = filter.filter(Filter::default());
+        let page = self.page(&list, conditions, request, |columns| hops.read(columns)).await?;
+        Ok(hops.split(page))
+    }
+
+    /// The accounts that have these addresses, and the current bundle of each address asked for, in one statement.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn accounts_with_bundles(
+        &self,
+        addresses: &[Address],
+        keys: bool,
+    ) -> Result<(Vec<Account>, Bundles)> {
+        let listed = accounts::COLUMNS;
+        let text = format!(
+            "select wanted.key, a.*, h.* from {{wanted}}
+               left join lateral (select {listed} from derived.accounts where address = wanted.key) a on true{}",
+            join("h", "wanted.key", keys)
+        );
+        let rows = self.rows(Statement::by_keys(&text, addresses, Vec::new())).await?;
+        let (mut accounts, mut bundles) = (Vec::new(), Vec::new());
+        for mut columns in rows.iter() {
+            let address = columns.address()?;
+            if columns.missing()? {
+                columns.skip(accounts::WIDTH);
+            } else {
+                accounts.push(Account::from_columns(&mut columns)?);
+            }
+            bundles.push((address, joined(&mut columns)?));
+        }
+        Ok((accounts, bundles))
+    }
+}

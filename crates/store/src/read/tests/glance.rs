@@ -1,0 +1,190 @@
+//! What a glance answers is what a snapshot answers, and it answers once.
+
+use super::{super::*, indexed};
+use crate::{Error, append, testing::envelope};
+
+/// Asks the same of a snapshot and of a glance.
+macro_rules! same {
+    ($db:ident, |$moment:ident| $ask:expr) => {{
+        let $moment = $db.store.snapshot().await.unwrap();
+        let wanted = format!("{:?}", $ask.await.unwrap());
+        let heads = ($moment.head(), $moment.log_head(), $moment.lag());
+        $moment.close().await.unwrap();
+        let $moment = $db.store.glance().await.unwrap();
+        assert_eq!($moment.statements(), 0);
+        let got = format!("{:?}", $ask.await.unwrap());
+        assert_eq!(got, wanted, "{}", stringify!($ask));
+        assert_eq!(($moment.head(), $moment.log_head(), $moment.lag()), heads);
+        assert_eq!($moment.statements(), 1, "{}", stringify!($ask));
+        assert!(matches!($ask.await, Err(Error::Spent)), "{}", stringify!($ask));
+        $moment.close().await.unwrap();
+    }};
+}
+
+#[tokio::test]
+async fn a_glance_answers_what_a_snapshot_does() {
+    let db = indexed().await;
+    // In the log, and not to be seen yet.
+    let envelopes = vec![envelope("/xmtp/0/m-x/proto", 7, b"later")];
+    let page = append::Page { source: "node".into(), cursor: None, envelopes };
+    db.store.append(&[page]).await.unwrap();
+
+    let snapshot = db.store.snapshot().await.unwrap();
+    let time = PageRequest::first(TimeOrder, true, 20);
+    let by_position = PageRequest::first(EnvelopeOrder::Indexed, false, 20);
+    let accounts = PageRequest::first(AccountOrder::LastSeen, true, 20);
+    let conversations = PageRequest::first(ConversationOrder::LastMessage, false, 20);
+    let topics = PageRequest::first(TopicOrder::LastSeen, true, 20);
+    let bundles = snapshot.contact_bundles(&Default::default(), &time).await.unwrap().rows;
+    let invites = snapshot.invites(&Default::default(), &time).await.unwrap().rows;
+    let envelopes = snapshot.envelopes(&Default::default(), &by_position).await.unwrap().rows;
+    let head = snapshot.head();
+    assert_eq!(snapshot.lag(), 1);
+    snapshot.close().await.unwrap();
+    let wallets: Vec<_> = invites.iter().flat_map(|i| [i.sender, i.recipient]).collect();
+    let positions: Vec<_> = envelopes.iter().map(|e| e.position).collect();
+    let keys: Vec<_> = envelopes.iter().map(|e| e.topic_key).collect();
+    let payloads: Vec<_> = envelopes.iter().map(|e| e.payload_key).collect();
+    let digests: Vec<_> = envelopes.iter().map(|e| e.digest).collect();
+    let ids: Vec<_> = invites.iter().map(|i| i.id).collect();
+    let nobody = wire::Address::from([0; 20]);
+    let of_nobody = InviteFilter { sender: Some(nobody), ..Default::default() };
+
+    same!(db, |at| at.accounts(&Default::default(), &accounts));
+    same!(db, |at| at.contact_bundles(&Default::default(), &time));
+    same!(db, |at| at
+        .contact_bundles(&ContactBundleFilter { current_only: true, ..Default::default() }, &time));
+    same!(db, |at| at.conversations(&Default::default(), &conversations));
+    same!(db, |at| at.envelopes(&Default::default(), &by_position));
+    same!(db, |at| at.invites(&Default::default(), &time));
+    same!(db, |at| at.invites(&of_nobody, &time));
+    same!(db, |at| at.messages(&Default::default(), &time));
+    same!(db, |at| at.topics(&Default::default(), &topics));
+    let impossible = TopicFilter { name_starts_with: Some("\0".into()), ..Default::default() };
+    same!(db, |at| at.topics(&impossible, &topics));
+    same!(db, |at| at.count_topics(&impossible));
+    same!(db, |at| at.count_accounts(&Default::default()));
+    let at = db.store.glance().await.unwrap();
+    let count = at.count_envelopes(&Default::default()).await.unwrap();
+    assert_eq!((count, at.head()), (u64::try_from(head.0).unwrap(), head));
+    at.close().await.unwrap();
+    same!(db, |at| at.count_envelopes(&EnvelopeFilter { after: Some(1), ..Default::default() }));
+    same!(db, |at| at.count_invites(&of_nobody));
+    for one in [true, false] {
+        let some = |n: usize| if one { 1 } else { n };
+        same!(db, |at| at.accounts_by_address(&wallets[..some(wallets.len())]));
+        same!(db, |at| at.reachability(&wallets[..some(wallets.len())]));
+        same!(db, |at| at.current_contact_bundles(&wallets[..some(wallets.len())]));
+        same!(db, |at| at.accounts_with_bundles(&wallets[..some(wallets.len())], true));
+        same!(db, |at| at.contact_bundles_by_position(&[bundles[0].position, head][..some(2)]));
+        same!(db, |at| at.envelopes_by_position(&positions[..some(positions.len())]));
+        same!(db, |at| at.messages_at(&positions[..some(positions.len())]));
+        same!(db, |at| at.undecodables_at(&positions[..some(positions.len())]));
+        same!(db, |at| at.topics_by_key(&keys[..some(keys.len())]));
+        same!(db, |at| at.conversations_by_key(&keys[..some(keys.len())]));
+        same!(db, |at| at.envelopes_by_payload(&payloads[..some(payloads.len())]));
+        same!(db, |at| at.envelopes_by_digest(&digests[..some(digests.len())]));
+        same!(db, |at| at.invites_by_id(&ids[..some(ids.len())]));
+        same!(db, |at| at.messages_by_id(&payloads[..some(payloads.len())]));
+        same!(db, |at| at.invites_of(&wallets[..some(wallets.len())], &Default::default(), &time));
+        same!(db, |at| at.count_invites_of(&wallets[..some(wallets.len())], &Default::default()));
+    }
+    same!(db, |at| at.accounts_by_address(&[nobody]));
+    same!(db, |at| at.accounts_with_bundles(&[nobody], true));
+    same!(db, |at| at.invites_of(&[], &Default::default(), &time));
+    same!(db, |at| at.envelopes_since(&Default::default(), positions[3], positions[9], 100));
+    same!(db, |at| at.volume(
+        Width::Hour,
+        0,
+        u64::MAX / Width::Hour.ns(),
+        Split::Kind,
+        &Default::default()
+    ));
+    same!(db, |at| at.volume(Width::Day, 0, 1, Split::None, &Default::default()));
+    same!(db, |at| at.totals());
+    same!(db, |at| at.status());
+}
+
+#[tokio::test]
+async fn a_glance_gives_its_connection_back_unless_its_answer_was_not_awaited() {
+    let db = crate::testing::TestDatabase::migrated().await;
+    let backend = async |moment: &Snapshot| -> i32 {
+        let pids = moment.find("select pg_backend_pid()", Vec::new(), |columns| columns.get());
+        pids.await.unwrap().pop().unwrap()
+    };
+    let glance = db.store.glance().await.unwrap();
+    let first = backend(&glance).await;
+    glance.close().await.unwrap();
+    let glance = db.store.glance().await.unwrap();
+    glance.close().await.unwrap();
+    let glance = db.store.glance().await.unwrap();
+    assert_eq!(backend(&glance).await, first, "a closed one's connection is used again");
+    glance.close().await.unwrap();
+    let glance = db.store.glance().await.unwrap();
+    let slow =
+        glance.find("select pg_sleep(60)::text", Vec::new(), |columns| columns.get::<String>());
+    let waited = tokio::time::timeout(std::time::Duration::from_millis(300), slow).await;
+    assert!(waited.is_err());
+    glance.close().await.unwrap();
+    let glance = db.store.glance().await.unwrap();
+    assert_ne!(backend(&glance).await, first, "one that still works is not");
+    glance.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn bundles_that_come_with_rows_are_those_that_look_ups_find() {
+    let db = indexed().await;
+    let snapshot = db.store.snapshot().await.unwrap();
+    let time = PageRequest::first(TimeOrder, true, 30);
+    let filter = InviteFilter::default();
+    let plain = snapshot.invites(&filter, &time).await.unwrap();
+    for (sender, recipient) in [(false, false), (true, false), (false, true), (true, true)] {
+        let hops = Hops { sender, recipient, keys: true };
+        let (page, mut bundles) =
+            snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
+        assert!(page.rows == plain.rows && page.has_more == plain.has_more);
+        let mut wallets: Vec<_> = page
+            .rows
+            .iter()
+            .flat_map(|i| [sender.then_some(i.sender), recipient.then_some(i.recipient)])
+            .flatten()
+            .collect();
+        wallets.sort();
+        wallets.dedup();
+        bundles.sort_by_key(|(wallet, _)| *wallet);
+        assert!(bundles.iter().map(|(wallet, _)| *wallet).eq(wallets.iter().copied()));
+        let mut found: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
+        let mut wanted = snapshot.current_contact_bundles(&wallets).await.unwrap();
+        found.sort_by_key(|bundle| bundle.position);
+        wanted.sort_by_key(|bundle| bundle.position);
+        assert!(found == wanted);
+        assert!(wallets.is_empty() || found.len() > 5);
+
+        let hops = Hops { keys: false, ..hops };
+        let (_, bundles) = snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
+        let mut bare: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
+        bare.sort_by_key(|bundle| bundle.position);
+        assert_eq!(bare.len(), wanted.len());
+        for (bare, whole) in bare.into_iter().zip(&mut wanted) {
+            whole.identity_key.bytes.clear();
+            whole.identity_key.signature = None;
+            whole.pre_key = None;
+            assert!(bare == *whole);
+        }
+
+        if wallets.is_empty() {
+            continue;
+        }
+        wallets.push(wire::Address::from([1; 20]));
+        let (mut accounts, bundles) = snapshot.accounts_with_bundles(&wallets, true).await.unwrap();
+        assert_eq!(bundles.len(), wallets.len());
+        let mut wanted = snapshot.accounts_by_address(&wallets).await.unwrap();
+        accounts.sort_by_key(|account| account.address);
+        wanted.sort_by_key(|account| account.address);
+        assert_eq!(accounts, wanted);
+        let mut joined: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
+        joined.sort_by_key(|bundle| bundle.position);
+        assert!(joined == found);
+    }
+    snapshot.close().await.unwrap();
+}
