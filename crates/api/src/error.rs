@@ -1,7 +1,5 @@
 //! What a caller is told when something is wrong: a sentence, and a code that programs can rely on.
 
-use async_graphql::{Error, ErrorExtensionValues};
-
 /// `extensions.code` of errors. The words are part of the contract; the sentences beside them are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -22,6 +20,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// May a later try find it in order?
+    pub(crate) fn is_passing(self) -> bool {
+        matches!(self, Code::Rebuilding | Code::Unavailable | Code::Internal)
+    }
+
     /// The word.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -50,18 +53,12 @@ impl Trouble {
         Trouble { code, message: message.into(), request_id: None }
     }
 
+    /// Something that must be there is not: it is written before what refers to it, unless it is being rebuilt.
+    pub(crate) fn rebuilding(what: &str) -> Trouble {
+        Trouble::new(Code::Rebuilding, format!("the {what} are being rebuilt: try again later"))
+    }
+
     pub(crate) fn input(message: impl Into<String>) -> Trouble {
         Trouble::new(Code::BadUserInput, message)
-    }
-}
-
-impl From<Trouble> for Error {
-    fn from(trouble: Trouble) -> Error {
-        let mut extensions = ErrorExtensionValues::default();
-        extensions.set("code", trouble.code.as_str());
-        if let Some(id) = trouble.request_id {
-            extensions.set("requestId", id);
-        }
-        Error { message: trouble.message, source: None, extensions: Some(extensions) }
     }
 }

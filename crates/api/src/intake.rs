@@ -15,6 +15,7 @@ use serde_json::Map;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    exec::{Object, Plan, Plans},
     guard::{Document, Limits, Recent, Shape, hash},
     transport::{
         params::Params,
@@ -33,15 +34,22 @@ pub(crate) struct Intake {
     limits: Limits,
     shape: Shape,
     documents: Documents,
-    read: Recent<[u8; 32], Arc<Document>>,
+    read: Recent<[u8; 32], Arc<Known>>,
+}
+
+/// A document that was read, and the plans of its operations.
+#[derive(Debug)]
+struct Known {
+    document: Document,
+    plans: Plans,
 }
 
 /// An operation that may be executed, as often as needed.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
-    document: Arc<Document>,
+    known: Arc<Known>,
     operation_name: Option<String>,
-    variables: Map<String, serde_json::Value>,
+    pub(crate) variables: Arc<Map<String, serde_json::Value>>,
     /// Query, mutation or subscription.
     pub(crate) kind: OperationType,
     /// What it costs.
@@ -69,42 +77,64 @@ impl Intake {
         let id = params.persisted().map(str::to_owned);
         let wants_cost = params.wants_cost();
         let text = self.documents.find(params.query, id.as_deref())?;
-        let document = self.document(&text)?;
+        let known = self.document(&text)?;
         self.documents.keep(&text, id.as_deref());
+        let document = &known.document;
         let operation = document.operation(params.operation_name.as_deref())?;
         let cost = document.price(operation, &params.variables, &self.shape, &self.limits)?;
         let kind = operation.ty;
         Ok(Ready {
             operation_name: params.operation_name,
-            variables: params.variables,
+            variables: Arc::new(params.variables),
             kind,
             cost,
             wants_cost,
-            document,
+            known,
         })
     }
 
-    fn document(&self, text: &str) -> Result<Arc<Document>, Refused> {
+    fn document(&self, text: &str) -> Result<Arc<Known>, Refused> {
         // Too large to be known, and not worth a hash.
         if text.len() <= self.limits.document_bytes
             && let Some(known) = self.read.get(&hash(text))
         {
             return Ok(known);
         }
-        let document = Arc::new(Document::read(text, &self.limits)?);
-        self.read.keep(document.hash, document.clone(), document.bytes);
-        Ok(document)
+        let document = Document::read(text, &self.limits)?;
+        let (hash, bytes) = (document.hash, document.bytes);
+        let known = Arc::new(Known { document, plans: Plans::default() });
+        self.read.keep(hash, known.clone(), bytes);
+        Ok(known)
     }
 }
 
 impl Ready {
-    /// A request that executes it.
+    /// The same for async-graphql.
     pub(crate) fn request(&self) -> Request {
-        let variables = serde_json::Value::Object(self.variables.clone());
+        let variables = serde_json::Value::Object((*self.variables).clone());
         let mut request = Request::new(String::new()).variables(Variables::from_json(variables));
         request.operation_name.clone_from(&self.operation_name);
-        request.set_parsed_query(self.document.parsed.clone());
+        request.set_parsed_query(self.known.document.parsed.clone());
         request
+    }
+
+    /// Its plan, if it has one: then it was found valid before.
+    pub(crate) fn plan(&self) -> Option<Arc<Plan>> {
+        let (document, name) = (&self.known.document, self.operation_name.as_deref());
+        let operation = document.operation(name).ok()?;
+        self.known.plans.get(&document.parsed, name, operation, &self.variables)
+    }
+
+    /// Its plan, made when there is none. It must have been found valid.
+    pub(crate) fn make_plan<T: Object>(&self) -> Arc<Plan> {
+        let (document, name) = (&self.known.document, self.operation_name.as_deref());
+        match document.operation(name) {
+            Ok(operation) => {
+                self.known.plans.make::<T>(&document.parsed, name, operation, &self.variables)
+            }
+            // There was one when the request was admitted.
+            Err(_) => Arc::default(),
+        }
     }
 
     /// The word for log and metrics.
@@ -121,7 +151,7 @@ impl Ready {
         let name = self.operation_name.as_deref();
         // A name may be as long as a document.
         name.or_else(|| {
-            let mut operations = self.document.parsed.operations.iter();
+            let mut operations = self.known.document.parsed.operations.iter();
             operations.next().and_then(|(name, _)| name).map(|name| name.as_str())
         })
         .map_or("", |name| name.get(..64).unwrap_or(name))
@@ -129,18 +159,18 @@ impl Ready {
 
     /// The document's hash, as much of it as a log needs.
     pub(crate) fn hash(&self) -> String {
-        hex::encode(&self.document.hash[..8])
+        hex::encode(&self.known.document.hash[..8])
     }
 
     /// The same words: document, operation and variables, but for the cursor that a subscription begins behind, which
     /// is different for everyone and tells the same to all.
     pub(crate) fn words(&self) -> [u8; 32] {
-        let mut variables = self.variables.clone();
+        let mut variables = (*self.variables).clone();
         if let Some(after) = self.after() {
             variables.remove(after);
         }
         let mut hash = Sha256::new();
-        hash.update(self.document.hash);
+        hash.update(self.known.document.hash);
         hash.update(self.operation_name.as_deref().unwrap_or_default());
         hash.update([0]);
         // Objects are sorted by their keys.
@@ -150,11 +180,11 @@ impl Ready {
 
     /// The variable that is the root field's `after`, and nothing else.
     fn after(&self) -> Option<&str> {
-        let operation = self.document.operation(self.operation_name.as_deref()).ok()?;
+        let operation = self.known.document.operation(self.operation_name.as_deref()).ok()?;
         let [root] = operation.selection_set.node.items.as_slice() else { return None };
         let Selection::Field(field) = &root.node else { return None };
         let Value::Variable(name) = &field.node.get_argument("after")?.node else { return None };
-        (uses(&self.document.parsed, operation, name) == 1).then_some(name.as_str())
+        (uses(&self.known.document.parsed, operation, name) == 1).then_some(name.as_str())
     }
 }
 

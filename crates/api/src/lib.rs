@@ -2,6 +2,7 @@
 
 mod cursor;
 mod error;
+mod exec;
 mod guard;
 mod http;
 mod intake;
@@ -17,7 +18,7 @@ mod types;
 pub use error::Code;
 pub use guard::Limits;
 pub use http::{Admission, BindError, Exposure, Options, Rate, Server};
-pub use schema::{Answer, Graph, sdl};
+pub use schema::sdl;
 pub use scope::{QueueDepth, QueueProbe};
 pub use transport::{
     origin::Cors,

@@ -1,28 +1,21 @@
 //! Relay's pages: the arguments, the connection, and the count that is only made when asked for.
 
-use async_graphql::{
-    Context, Object, OutputType,
-    connection::{Connection as Relay, DefaultConnectionName, DefaultEdgeName, Edge, EmptyFields},
-};
-use store::read::{
-    AccountFilter, ContactBundleFilter, ConversationFilter, EnvelopeFilter, InviteFilter, Keyed,
-    MessageFilter, Page, PageRequest, TopicFilter,
-};
+use std::sync::Arc;
+
+use store::read::{Key, Keyed, Page, PageRequest};
 
 use crate::{
     cursor::{self, Place},
     error::Trouble,
+    exec::{Call, Object, Output, Statements, Table, object},
     scalars::UInt64,
-    scope::asked,
+    types::Listed,
 };
 
 /// Rows of a page when nothing is said.
 pub(crate) const DEFAULT_PAGE: u32 = 50;
 /// Rows of a page at most, and members of a list argument at most.
 pub(crate) const MAX_PAGE: u32 = 500;
-
-pub(crate) type Connection<T> =
-    Relay<String, T, Total, EmptyFields, DefaultConnectionName, DefaultEdgeName>;
 
 /// The four arguments that every list takes.
 #[derive(Clone, Debug, Default)]
@@ -72,13 +65,73 @@ impl Args {
     }
 }
 
-/// A page as Relay shows it.
-pub(crate) fn connect<R: Keyed<O>, O: Copy, T: OutputType>(
+/// A row of a page, and where it stands.
+#[derive(Clone)]
+pub(crate) struct Edge<T> {
     place: Place,
-    request: &PageRequest<O>,
-    page: Page<R>,
-    total: Total,
-    node: impl Fn(R) -> T,
+    key: Key,
+    node: T,
+}
+
+impl<T> Edge<T> {
+    /// A row that stands there in the list.
+    pub(crate) fn new(place: Place, key: Key, node: T) -> Edge<T> {
+        Edge { place, key, node }
+    }
+
+    fn cursor(&self) -> String {
+        cursor::encode(self.place, &self.key)
+    }
+}
+
+/// Where a page stands in its list.
+#[derive(Clone, Debug)]
+pub(crate) struct PageInfo {
+    has_previous: bool,
+    has_next: bool,
+    start: Option<String>,
+    end: Option<String>,
+}
+
+object!(
+    PageInfo,
+    Table::new("PageInfo", "Where a page stands in its list.")
+        .leaf("hasPreviousPage", "Are there rows before the page?", |page: &PageInfo| page
+            .has_previous)
+        .leaf("hasNextPage", "Are there rows behind the page?", |page| page.has_next)
+        .leaf("startCursor", "The cursor of the page's first row.", |page| page.start.clone())
+        .leaf("endCursor", "The cursor of the page's last row.", |page| page.end.clone())
+);
+
+/// A page of a list of `T`.
+pub(crate) struct Connection<T: Listed> {
+    has_previous: bool,
+    has_next: bool,
+    edges: Vec<Edge<T>>,
+    total: Total<T>,
+}
+
+/// How many rows a list has over all its pages.
+pub(crate) enum Total<T: Listed> {
+    /// Known already.
+    Known(u64),
+    /// To be counted: the rows that a filter matches, of those that belong to something.
+    Of(Option<T::Owner>, Arc<T::Filter>),
+}
+
+impl<T: Listed> Connection<T> {
+    /// The same, where the number of rows is known.
+    pub(crate) fn counted(self, rows: u64) -> Connection<T> {
+        Connection { total: Total::Known(rows), ..self }
+    }
+}
+
+/// A page as Relay shows it.
+pub(crate) fn connect<T: Listed>(
+    place: Place,
+    request: &PageRequest<T::By>,
+    page: Page<T::Row>,
+    total: Total<T>,
 ) -> Connection<T> {
     // Behind a cursor there is at least the row that it came from.
     let (has_previous, has_next) = if request.backward {
@@ -86,51 +139,92 @@ pub(crate) fn connect<R: Keyed<O>, O: Copy, T: OutputType>(
     } else {
         (request.after.is_some(), page.has_more || request.before.is_some())
     };
-    let mut connection = Relay::with_additional_fields(has_previous, has_next, total);
-    connection.edges = page
-        .rows
-        .into_iter()
-        .map(|row| Edge::new(cursor::encode(place, &row.key(request.order)), node(row)))
+    let edge = |row: T::Row| Edge::new(place, row.key(request.order), T::from(row));
+    let edges = page.rows.into_iter().map(edge).collect();
+    Connection { has_previous, has_next, edges, total }
+}
+
+/// The fields of a page.
+pub(crate) fn connection_table<T: Listed + Output>(name: &'static str) -> Table<Connection<T>>
+where
+    Edge<T>: Output,
+{
+    Table::new(name, "A page of a list.")
+        .inline("pageInfo", "Where the page stands in the list.", |page: &Connection<T>| PageInfo {
+            has_previous: page.has_previous,
+            has_next: page.has_next,
+            start: page.edges.first().map(Edge::cursor),
+            end: page.edges.last().map(Edge::cursor),
+        })
+        .inline("edges", "The rows, with their cursors.", |page: &Connection<T>| page.edges.clone())
+        .inline("nodes", "The rows.", |page: &Connection<T>| {
+            page.edges.iter().map(|edge| edge.node.clone()).collect::<Vec<T>>()
+        })
+        .load(
+            "totalCount",
+            "How many there are over all pages, with the same filter. Counted only when asked for, which may take long.",
+            Statements::of(1),
+            totals::<T>,
+        )
+}
+
+/// The fields of a row of a page.
+pub(crate) fn edge_table<T: Object + Output + Clone>(name: &'static str) -> Table<Edge<T>> {
+    Table::new(name, "A row of a list.")
+        .leaf("cursor", "Where it stands: for `after` and `before`.", |edge: &Edge<T>| {
+            edge.cursor()
+        })
+        .inline("node", "The row.", |edge: &Edge<T>| edge.node.clone())
+}
+
+/// Counts what all these lists have. They came of one field, so their filters are one.
+async fn totals<T: Listed>(
+    call: Call<'_>,
+    lists: &[Connection<T>],
+    _: (),
+) -> Result<Vec<Option<UInt64>>, Trouble> {
+    let owners: Vec<T::Owner> = lists
+        .iter()
+        .filter_map(|list| match &list.total {
+            Total::Of(owner, _) => *owner,
+            Total::Known(_) => None,
+        })
         .collect();
-    connection
-}
-
-/// How many rows a list has over all its pages.
-#[derive(Clone, Debug)]
-pub(crate) enum Total {
-    Known(u64),
-    Topics(TopicFilter),
-    Envelopes(EnvelopeFilter),
-    Accounts(AccountFilter),
-    ContactBundles(ContactBundleFilter),
-    Invites(InviteFilter),
-    Conversations(ConversationFilter),
-    Messages(MessageFilter),
-}
-
-/// What every connection has besides its page.
-#[Object(name = "ConnectionTotal")]
-impl Total {
-    /// How many there are over all pages, with the same filter. Counted only when asked for, which may take long.
-    async fn total_count(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<UInt64>> {
-        let scope = &asked(ctx)?.scope;
-        if let Total::Known(count) = self {
-            return Ok(Some(UInt64(*count)));
-        }
-        let snapshot = scope.snapshot_for_list().await?;
-        let count = match self {
-            Total::Known(count) => Ok(*count),
-            Total::Topics(filter) => snapshot.count_topics(filter).await,
-            Total::Envelopes(filter) => snapshot.count_envelopes(filter).await,
-            Total::Accounts(filter) => snapshot.count_accounts(filter).await,
-            Total::ContactBundles(filter) => snapshot.count_contact_bundles(filter).await,
-            Total::Invites(filter) => snapshot.count_invites(filter).await,
-            Total::Conversations(filter) => snapshot.count_conversations(filter).await,
-            Total::Messages(filter) => snapshot.count_messages(filter).await,
-        };
-        Ok(Some(UInt64(scope.told(count)?)))
+    let filter = lists.iter().find_map(|list| match &list.total {
+        Total::Of(_, filter) => Some(filter),
+        Total::Known(_) => None,
+    });
+    let mut counted = Vec::new();
+    if let Some(filter) = filter {
+        let scope = call.scope();
+        let snapshot = scope.snapshot().await?;
+        counted = scope.told(match owners.is_empty() {
+            true => T::count(snapshot, filter).await.map(|count| vec![count]),
+            false => T::counts(snapshot, &owners, filter).await,
+        })?;
     }
+    let mut counted = counted.into_iter();
+    let count = |list: &Connection<T>| match &list.total {
+        Total::Known(count) => Some(UInt64(*count)),
+        Total::Of(..) => counted.next().map(UInt64),
+    };
+    Ok(lists.iter().map(count).collect())
 }
+
+/// Makes the pages of a type types of the schema.
+macro_rules! connection {
+    ($node:ty, $connection:literal, $edge:literal) => {
+        $crate::exec::object!(
+            $crate::paging::Connection<$node>,
+            $crate::paging::connection_table::<$node>($connection)
+        );
+        $crate::exec::object!(
+            $crate::paging::Edge<$node>,
+            $crate::paging::edge_table::<$node>($edge)
+        );
+    };
+}
+pub(crate) use connection;
 
 /// Refuses list arguments that are longer than a page.
 pub(crate) fn at_most<T>(name: &str, list: &[T]) -> Result<(), Trouble> {

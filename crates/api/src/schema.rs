@@ -1,27 +1,92 @@
 //! The schema, and how one request is answered from one moment of the database.
 
-use std::sync::Arc;
+use std::{borrow::Cow, pin::Pin, sync::Arc};
 
-use async_graphql::{EmptyMutation, Request, Response, SDLExportOptions, Schema, Value};
+use async_graphql::{
+    ContainerType, Context, ContextSelectionSet, EmptyMutation, ErrorExtensionValues, ObjectType,
+    OutputType, Positioned, Response, SDLExportOptions, Schema, ServerError, ServerResult,
+    SubscriptionType, Value,
+    parser::types::{Field, OperationType},
+    registry::Registry,
+};
 use chrono::Utc;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
+use serde_json::{Map, json};
 use store::Store;
 
 use crate::{
-    scope::{Asked, QueueProbe, Scope},
-    tail::{Cell, Opened, Turn},
-    types::{Query, Subscription, log_cursor},
+    error::{Code, Trouble},
+    exec::{
+        self, Column as _, Halt, Object as _, Plan, Problem, Run, Selected, Writer,
+        describe_object, describe_subscription,
+    },
+    guard::{Kind, Refusal},
+    intake::Ready,
+    scope::{QueueProbe, Scope},
+    tail::{Item, Opened},
+    transport::reply::{self, Outcome},
+    types::{Query, log_cursor},
 };
 
 /// Levels of a query, at most. The guard has said so before, more exactly.
 const DEPTH: usize = 24;
 /// Selections inside of selections, fragments expanded; the guard has said so before as well.
 const LEVELS: usize = 64;
+/// Statements that one request may need. Their number follows from the document alone.
+const STATEMENTS: usize = 100;
 
-type Built = Schema<Query, EmptyMutation, Subscription>;
+type Built = Schema<Query, EmptyMutation, Followed>;
+
+/// The root of subscriptions, for async-graphql.
+struct Followed;
+
+// async-graphql validates and introspects. What is asked of the index, `exec` answers.
+
+impl OutputType for Query {
+    fn type_name() -> Cow<'static, str> {
+        Query::table().name().into()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        describe_object::<Query>(registry)
+    }
+
+    async fn resolve(
+        &self,
+        _ctx: &ContextSelectionSet<'_>,
+        _field: &Positioned<Field>,
+    ) -> ServerResult<Value> {
+        Ok(Value::Null)
+    }
+}
+
+impl ContainerType for Query {
+    async fn resolve_field(&self, _ctx: &Context<'_>) -> ServerResult<Option<Value>> {
+        Ok(Some(Value::Null))
+    }
+}
+
+impl ObjectType for Query {}
+
+impl SubscriptionType for Followed {
+    fn type_name() -> Cow<'static, str> {
+        Item::table().name().into()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        describe_subscription::<Item>(registry)
+    }
+
+    fn create_field_stream<'a>(
+        &'a self,
+        _ctx: &'a Context<'_>,
+    ) -> Option<Pin<Box<dyn Stream<Item = Response> + Send + 'a>>> {
+        Some(futures::stream::empty().boxed())
+    }
+}
 
 fn build(introspection: bool) -> Built {
-    let builder = Schema::build(Query, EmptyMutation, Subscription)
+    let builder = Schema::build(Query, EmptyMutation, Followed)
         .limit_depth(DEPTH)
         .limit_recursive_depth(LEVELS);
     // Suggestions would tell the names one by one.
@@ -45,7 +110,7 @@ pub fn sdl() -> String {
 
 /// Answers requests. Cloning is cheap.
 #[derive(Clone)]
-pub struct Graph {
+pub(crate) struct Graph {
     schema: Built,
     store: Store,
     network: Arc<str>,
@@ -54,13 +119,31 @@ pub struct Graph {
 
 /// An answer, and what it took.
 #[derive(Debug)]
-pub struct Answer {
-    /// The answer.
-    pub response: Response,
+pub(crate) struct Answer {
+    /// Its JSON, without the brace at the end.
+    open: Vec<u8>,
+    /// What becomes of `extensions`.
+    pub(crate) extensions: Map<String, serde_json::Value>,
+    /// What it is, besides its bytes.
+    pub(crate) outcome: Outcome,
     /// The id under which the log tells more.
-    pub request_id: String,
+    pub(crate) request_id: String,
     /// How many statements were sent to the database.
-    pub statements: u64,
+    pub(crate) statements: u64,
+}
+
+impl Answer {
+    /// Its JSON.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let mut bytes = self.open;
+        if !self.extensions.is_empty() {
+            bytes.extend_from_slice(b",\"extensions\":");
+            // A vector takes everything.
+            let _ = serde_json::to_writer(&mut bytes, &self.extensions);
+        }
+        bytes.push(b'}');
+        bytes
+    }
 }
 
 impl std::fmt::Debug for Graph {
@@ -71,14 +154,12 @@ impl std::fmt::Debug for Graph {
 
 impl Graph {
     /// Answers from this database.
-    #[must_use]
-    pub fn new(store: Store, network: &str, queue: QueueProbe) -> Graph {
+    pub(crate) fn new(store: Store, network: &str, queue: QueueProbe) -> Graph {
         Graph { schema: build(true), store, network: network.into(), queue }
     }
 
     /// The same, without telling what could be asked.
-    #[must_use]
-    pub fn without_introspection(self) -> Graph {
+    pub(crate) fn without_introspection(self) -> Graph {
         Graph { schema: build(false), ..self }
     }
 
@@ -86,70 +167,220 @@ impl Graph {
         &self.store
     }
 
-    /// What a new request stands on.
-    pub(crate) fn scope(&self) -> Arc<Scope> {
-        Arc::new(Scope::new(
+    /// What one execution of a plan stands on.
+    fn run(&self, ready: &Ready, plan: Arc<Plan>) -> Run {
+        let scope = Scope::new(
             self.store.clone(),
             self.network.clone(),
             self.queue.clone(),
             Utc::now(),
-        ))
+            plan.statements,
+        );
+        Run::new(scope, plan, ready.variables.clone())
     }
 
-    /// Gives back what a request stood on.
-    pub(crate) async fn close(scope: Arc<Scope>) {
-        close(scope).await;
-    }
-
-    /// The first turn of a subscription: what it wants, or why it cannot be.
-    pub(crate) async fn open(&self, request: Request) -> Result<Opened, Response> {
-        let cell = Cell::default();
-        let said = self.first(request.data(Turn::Opening(cell.clone()))).await;
-        match (said, cell.take()) {
-            (Some(response), _) if !response.errors.is_empty() => Err(response),
-            (_, Some(opened)) => Ok(opened),
-            // A field that is left out by a directive: there is nothing to follow.
-            (response, None) => Err(response.unwrap_or_default()),
+    /// Has async-graphql look at a request: what it says against it, or about the schema.
+    async fn look(&self, ready: &Ready) -> Option<Response> {
+        match ready.kind {
+            OperationType::Subscription => self.schema.execute_stream(ready.request()).next().await,
+            _ => Some(self.schema.execute(ready.request()).await),
         }
     }
 
-    /// The first answer of a subscription's turn.
-    pub(crate) async fn first(&self, request: Request) -> Option<Response> {
-        self.schema.execute_stream(request).next().await
+    /// The plan of a request that is valid, and what it asks about the schema.
+    async fn plan<T: exec::Object>(
+        &self,
+        ready: &Ready,
+    ) -> Result<(Arc<Plan>, Option<Response>), Response> {
+        let (plan, seen) = match ready.plan() {
+            Some(plan) if !plan.introspects => (plan, None),
+            _ => match self.look(ready).await {
+                Some(seen) if !seen.errors.is_empty() => return Err(seen),
+                seen => (ready.make_plan::<T>(), seen),
+            },
+        };
+        if plan.statements > STATEMENTS {
+            let message = format!(
+                "this query needs {} statements, at most {STATEMENTS} are sent: ask for less at once",
+                plan.statements
+            );
+            return Err(response(&Trouble::new(Code::QueryTooCostly, message)));
+        }
+        Ok((plan, seen))
     }
 
     /// Answers one request. All of the answer speaks of one moment, whose cursor is `extensions.head`.
-    pub async fn answer(&self, request: Request) -> Answer {
-        let scope = self.scope();
-        let request_id = scope.request_id.clone();
-        let mut response = self.schema.execute(request.data(Asked::new(scope.clone()))).await;
-        let mut statements = 0;
-        if let Some(snapshot) = scope.peek() {
-            statements = snapshot.statements();
-            let head = log_cursor(snapshot.head()).map_or(Value::Null, Value::from);
-            response.extensions.insert("head".into(), head);
-            response.extensions.insert("lag".into(), Value::from(snapshot.lag()));
+    ///
+    /// # Errors
+    /// When the answer would have more than `limit` bytes.
+    pub(crate) async fn answer(&self, ready: &Ready, limit: usize) -> Result<Answer, Refusal> {
+        let (plan, seen) = match self.plan::<Query>(ready).await {
+            Ok(planned) => planned,
+            Err(response) => return invalid(response, limit),
+        };
+        let run = self.run(ready, plan);
+        let written = write(&run, seen.as_ref(), limit).await;
+        if run.scope.is_doubtful()
+            && let Some(response) = self.look(ready).await
+            && !response.errors.is_empty()
+        {
+            close(run).await;
+            return invalid(response, limit);
         }
-        close(scope).await;
-        Answer { response, request_id, statements }
+        let mut extensions = Map::new();
+        let mut statements = 0;
+        if let Some(snapshot) = run.scope.peek() {
+            statements = snapshot.statements();
+            extensions.insert("head".into(), json!(log_cursor(snapshot.head())));
+            extensions.insert("lag".into(), json!(snapshot.lag()));
+        }
+        let request_id = run.scope.request_id.clone();
+        close(run).await;
+        let (mut open, problems) = written?;
+        let outcome = if problems.is_empty() { Outcome::Good } else { Outcome::Partial };
+        if !problems.is_empty() {
+            reply::append_errors(&mut open, problems.iter().map(Problem::to_json));
+        }
+        Ok(Answer { open, extensions, outcome, request_id, statements })
+    }
+
+    /// What a subscription wants, or why it cannot be. None where a directive leaves its field out.
+    pub(crate) async fn open(&self, ready: &Ready) -> Result<Option<Opened>, Response> {
+        let (plan, _) = self.plan::<Item>(ready).await?;
+        let run = self.run(ready, plan);
+        match exec::open::<Item>(&run) {
+            None => Ok(None),
+            Some(Ok(opened)) => Ok(Some(opened)),
+            Some(Err(trouble)) => match self.look(ready).await {
+                Some(response) if !response.errors.is_empty() => Err(response),
+                _ => Err(response(&trouble)),
+            },
+        }
+    }
+
+    /// What rows of a subscription say: for each its JSON, or nothing where it would be too large.
+    ///
+    /// # Errors
+    /// When something fails that a later try may find in order.
+    pub(crate) async fn tell(
+        &self,
+        ready: &Ready,
+        items: Vec<Item>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>, Passing> {
+        // It was valid when it was opened.
+        let run = self.run(ready, ready.make_plan::<Item>());
+        let told = tell(&run, items, limit).await;
+        close(run).await;
+        told
     }
 }
 
-/// Gives the connection back. A look-up that nobody waits for any more may still hold the request; the connection is
-/// closed then when it is done.
-async fn close(mut scope: Arc<Scope>) {
-    for _ in 0..16 {
-        match Arc::try_unwrap(scope) {
-            Ok(scope) => {
-                if let Some(snapshot) = scope.opened()
-                    && let Err(error) = snapshot.close().await
-                {
-                    tracing::warn!(%error, "a connection broke after its request was answered");
-                }
-                return;
-            }
-            Err(held) => scope = held,
+/// Makes an answer: all but the brace at its end, and what went wrong.
+async fn write(
+    run: &Run,
+    seen: Option<&Response>,
+    limit: usize,
+) -> Result<(Vec<u8>, Vec<Problem>), Refusal> {
+    let rows = exec::rows(vec![Query], run, &run.plan.root).await;
+    let about_schema = |selected: &Selected| match seen.map(|seen| &seen.data) {
+        Some(Value::Object(data)) if selected.is_about_schema() => data.get(&*selected.response),
+        _ => None,
+    };
+    let mut to = Writer::new(limit);
+    to.out.extend_from_slice(DATA);
+    let written = rows.write_with(0, &mut to, |selected, to| {
+        let told = about_schema(selected);
+        if let Some(told) = told {
+            // A vector takes everything.
+            let _ = serde_json::to_writer(&mut to.out, told);
         }
-        tokio::task::yield_now().await;
+        told.is_some()
+    });
+    match written {
+        Ok(()) => {}
+        Err(Halt::Null) => to.nothing(DATA.len()),
+        Err(Halt::TooLarge) => return Err(too_large(limit)),
+    }
+    Ok(to.finish())
+}
+
+/// Makes an answer of each row.
+async fn tell(run: &Run, items: Vec<Item>, limit: usize) -> Result<Vec<Vec<u8>>, Passing> {
+    let number = items.len();
+    let rows = exec::rows(items, run, &run.plan.root).await;
+    let mut told = Vec::with_capacity(number);
+    for nth in 0..number {
+        let mut to = Writer::new(limit);
+        to.out.extend_from_slice(DATA);
+        let written = rows.write(nth, &mut to);
+        if written.is_err() {
+            to.nothing(DATA.len());
+        }
+        let (mut bytes, problems) = to.finish();
+        if problems.iter().any(|problem| problem.trouble().code.is_passing()) {
+            return Err(Passing);
+        }
+        let mut errors: Vec<_> = problems.iter().map(Problem::to_json).collect();
+        if written == Err(Halt::TooLarge) {
+            errors = vec![too_large(limit).to_json()];
+        }
+        if !errors.is_empty() {
+            reply::append_errors(&mut bytes, errors.into_iter());
+        }
+        bytes.push(b'}');
+        told.push(bytes);
+    }
+    Ok(told)
+}
+
+/// How every answer begins.
+const DATA: &[u8] = b"{\"data\":";
+
+fn too_large(limit: usize) -> Refusal {
+    Refusal::over(Kind::AnswerBytes, limit, limit.saturating_add(1))
+}
+
+/// The database was away, or a table is being rebuilt: the answers would lack what a later try has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passing;
+
+/// A request that is not executed, as async-graphql says it.
+fn invalid(mut response: Response, limit: usize) -> Result<Answer, Refusal> {
+    let outcome = Outcome::of(&response);
+    reply::present(&mut response, outcome);
+    let mut open = reply::write(&response, outcome, limit)?;
+    open.pop();
+    Ok(Answer {
+        open,
+        extensions: Map::new(),
+        outcome,
+        request_id: uuid::Uuid::new_v4().simple().to_string(),
+        statements: 0,
+    })
+}
+
+/// What is wrong, as async-graphql would say it.
+fn response(trouble: &Trouble) -> Response {
+    let mut error = ServerError::new(trouble.message.clone(), None);
+    let mut extensions = ErrorExtensionValues::default();
+    extensions.set("code", trouble.code.as_str());
+    error.extensions = Some(extensions);
+    Response::from_errors(vec![error])
+}
+
+/// Gives the connection back. The end of a transaction keeps no answer waiting.
+async fn close(run: Run) {
+    let is_one_statement = run.plan.statements <= 1;
+    let Some(snapshot) = run.scope.opened() else { return };
+    let closing = async move {
+        if let Err(error) = snapshot.close().await {
+            tracing::warn!(%error, "a connection broke after its request was answered");
+        }
+    };
+    if is_one_statement {
+        closing.await;
+    } else {
+        tokio::spawn(closing);
     }
 }

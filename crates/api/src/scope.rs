@@ -1,21 +1,19 @@
-//! What one request stands on: one moment of the database, its clock, its batches.
+//! What one request stands on: one moment of the database, its clock, what it has looked up.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
-use async_graphql::{
-    Context,
-    dataloader::{DataLoader, HashMapCache, Loader},
-};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use store::{Class, Position, Store, read::Snapshot};
+use store::{
+    Class, Position, Store,
+    read::{self, Snapshot},
+};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -33,14 +31,11 @@ pub struct QueueDepth {
 /// Asks the broker, which is not for this crate to talk to. `None`: it could not be asked.
 pub type QueueProbe = Arc<dyn Fn() -> BoxFuture<'static, Option<QueueDepth>> + Send + Sync>;
 
-/// Statements that one request may cause. Lists inside of lists are what uses them up.
-const STATEMENTS: u64 = 600;
-
 /// Bytes of messages that one answer may carry.
 const MESSAGE_BYTES: u64 = 32 << 20;
 
-/// Keys that are looked up at once.
-const BATCH: usize = 20_000;
+/// The bundles that clients would use, as far as they are known.
+type Bundles = HashMap<wire::Address, Option<read::ContactBundle>>;
 
 /// One request.
 pub(crate) struct Scope {
@@ -49,8 +44,12 @@ pub(crate) struct Scope {
     pub(crate) queue: QueueProbe,
     pub(crate) now: DateTime<Utc>,
     pub(crate) request_id: String,
+    /// Statements that its plan may send.
+    statements: usize,
     snapshot: OnceCell<Snapshot>,
     message_bytes: AtomicU64,
+    bundles: Mutex<Bundles>,
+    doubtful: AtomicBool,
 }
 
 impl Scope {
@@ -59,6 +58,7 @@ impl Scope {
         network: Arc<str>,
         queue: QueueProbe,
         now: DateTime<Utc>,
+        statements: usize,
     ) -> Self {
         Scope {
             store,
@@ -66,28 +66,26 @@ impl Scope {
             queue,
             now,
             request_id: Uuid::new_v4().simple().to_string(),
+            statements,
             snapshot: OnceCell::new(),
             message_bytes: AtomicU64::new(0),
+            bundles: Mutex::default(),
+            doubtful: AtomicBool::new(false),
         }
     }
 
-    /// The moment that this request speaks of. Requests that ask nothing of the database hold none.
+    /// The moment that this request speaks of. Requests that ask nothing of the database hold none, and one statement
+    /// is a moment by itself.
     pub(crate) async fn snapshot(&self) -> Result<&Snapshot, Trouble> {
-        self.snapshot.get_or_try_init(|| async { self.told(self.store.snapshot().await) }).await
-    }
-
-    /// The same, for a list inside of another one: each of these is a statement of its own.
-    pub(crate) async fn snapshot_for_list(&self) -> Result<&Snapshot, Trouble> {
-        let snapshot = self.snapshot().await?;
-        if snapshot.statements() > STATEMENTS {
-            return Err(Trouble::new(
-                Code::QueryTooCostly,
-                format!(
-                    "this query needs more than {STATEMENTS} statements: ask for fewer lists inside of lists"
-                ),
-            ));
-        }
-        Ok(snapshot)
+        self.snapshot
+            .get_or_try_init(|| async {
+                let opened = match self.statements {
+                    0 | 1 => self.store.glance().await,
+                    _ => self.store.snapshot().await,
+                };
+                self.told(opened)
+            })
+            .await
     }
 
     /// Takes a message's bytes from what one answer may carry.
@@ -102,6 +100,16 @@ impl Scope {
             ));
         }
         Ok(())
+    }
+
+    /// An argument could not be read.
+    pub(crate) fn doubt(&self) {
+        self.doubtful.store(true, Ordering::Relaxed);
+    }
+
+    /// Could every argument be read?
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful.load(Ordering::Relaxed)
     }
 
     /// An answer of the store, or what a caller may know of its failure. The rest goes to the log.
@@ -120,178 +128,136 @@ impl Scope {
         })
     }
 
-    /// Something that must be there is not: it is written before what refers to it, unless it is being rebuilt.
-    pub(crate) fn missing(&self, what: &str) -> Trouble {
-        Trouble::new(Code::Rebuilding, format!("the {what} are being rebuilt: try again later"))
-    }
-
     pub(crate) fn opened(self) -> Option<Snapshot> {
         self.snapshot.into_inner()
     }
 
     pub(crate) fn peek(&self) -> Option<&Snapshot> {
-        self.snapshot.get()
-    }
-}
-
-/// What resolvers find in their context. Executions that share it share its batches.
-#[derive(Clone)]
-pub(crate) struct Asked {
-    pub(crate) scope: Arc<Scope>,
-    batches: Arc<DataLoader<Batches, HashMapCache>>,
-    /// How many look-ups were asked for.
-    asks: Arc<AtomicU64>,
-}
-
-/// Waits until nothing more is asked for. Fields of a long list are resolved a few at a time; a batch that was sent at
-/// the first pause would hold a few keys.
-async fn settle(asks: &AtomicU64) {
-    let (mut seen, mut quiet) = (asks.load(Ordering::Relaxed), 0);
-    while quiet < 2 {
-        tokio::task::yield_now().await;
-        let now = asks.load(Ordering::Relaxed);
-        quiet = if now == seen { quiet + 1 } else { 0 };
-        seen = now;
-    }
-}
-
-impl Asked {
-    pub(crate) fn new(scope: Arc<Scope>) -> Asked {
-        let asks = Arc::new(AtomicU64::new(0));
-        let asked = asks.clone();
-        let spawn = move |batch: BoxFuture<'static, ()>| {
-            let asked = asked.clone();
-            tokio::spawn(async move {
-                settle(&asked).await;
-                batch.await;
-            })
-        };
-        let batches = DataLoader::with_cache(
-            Batches { scope: scope.clone() },
-            spawn,
-            HashMapCache::default(),
-        )
-        .delay(Duration::ZERO)
-        .max_batch_size(BATCH);
-        Asked { scope, batches: Arc::new(batches), asks }
+        self.snapshot.get().filter(|snapshot| snapshot.statements() > 0)
     }
 
-    /// One row by its key, together with all others that are asked for at the same time.
-    pub(crate) async fn load<K>(
+    /// Remembers the current bundles that came with something else.
+    pub(crate) fn know(
         &self,
-        key: K,
-    ) -> Result<Option<<Batches as Loader<K>>::Value>, Trouble>
-    where
-        K: Send + Sync + std::hash::Hash + Eq + Clone + 'static,
-        Batches: Loader<K, Error = Trouble>,
-    {
-        self.asks.fetch_add(1, Ordering::Relaxed);
-        self.batches.load_one(key).await
+        found: impl IntoIterator<Item = (wire::Address, Option<read::ContactBundle>)>,
+    ) {
+        if let Ok(mut bundles) = self.bundles.lock() {
+            bundles.extend(found);
+        }
+    }
+
+    fn known(&self, addresses: &[wire::Address]) -> Bundles {
+        let Ok(bundles) = self.bundles.lock() else { return Bundles::new() };
+        let known = addresses.iter().filter_map(|one| Some((*one, bundles.get(one)?.clone())));
+        known.collect()
+    }
+
+    /// The bundles that clients would use for these wallets.
+    pub(crate) async fn current_bundles(
+        &self,
+        addresses: &[wire::Address],
+    ) -> Result<Bundles, Trouble> {
+        let mut bundles = self.known(addresses);
+        let missing = distinct(addresses.iter().filter(|one| !bundles.contains_key(*one)).copied());
+        if !missing.is_empty() {
+            let snapshot = self.snapshot().await?;
+            let rows = self.told(snapshot.current_contact_bundles(&missing).await)?;
+            bundles.extend(rows.into_iter().map(|row| (row.account, Some(row))));
+        }
+        Ok(bundles)
     }
 }
 
-/// The request that a field is resolved for.
-pub(crate) fn asked<'a>(ctx: &Context<'a>) -> async_graphql::Result<&'a Asked> {
-    ctx.data::<Asked>()
+fn distinct<K: Ord>(keys: impl Iterator<Item = K>) -> Vec<K> {
+    let mut keys: Vec<K> = keys.collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
 }
 
-/// Looks up rows by sets of keys: one statement a kind of key and a level of the query.
-pub(crate) struct Batches {
-    scope: Arc<Scope>,
-}
-
-/// A look-up by keys of one kind.
-macro_rules! batch {
-    ($(#[$doc:meta])* $key:ident($of:ty) -> $value:ty, $method:ident, |$row:ident| $by:expr) => {
+/// A look-up of all rows that have one of these keys, in one statement.
+macro_rules! lookup {
+    ($(#[$doc:meta])* $name:ident($key:ty) -> $value:ty, $method:ident, |$row:ident| $by:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub(crate) struct $key(pub(crate) $of);
-
-        impl Loader<$key> for Batches {
-            type Value = $value;
-            type Error = Trouble;
-
-            async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, $value>, Trouble> {
-                let keys: Vec<$of> = keys.iter().map(|key| key.0).collect();
-                let snapshot = self.scope.snapshot().await?;
-                let rows = self.scope.told(snapshot.$method(&keys).await)?;
-                Ok(rows.into_iter().map(|$row| $by).collect())
+        pub(crate) async fn $name(
+            &self,
+            keys: impl Iterator<Item = $key>,
+        ) -> Result<HashMap<$key, $value>, Trouble> {
+            let keys = distinct(keys);
+            if keys.is_empty() {
+                return Ok(HashMap::new());
             }
+            let snapshot = self.snapshot().await?;
+            let rows = self.told(snapshot.$method(&keys).await)?;
+            Ok(rows.into_iter().map(|$row| $by).collect())
         }
     };
 }
 
-/// The same for keys that lead to several rows.
-macro_rules! batches {
-    ($(#[$doc:meta])* $key:ident($of:ty) -> $value:ty, $method:ident, |$row:ident| $by:expr) => {
+/// The same, where several rows may have one key. Rows keep their order.
+macro_rules! lookup_all {
+    ($(#[$doc:meta])* $name:ident($key:ty) -> $value:ty, $method:ident, |$row:ident| $by:expr) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub(crate) struct $key(pub(crate) $of);
-
-        impl Loader<$key> for Batches {
-            type Value = Vec<$value>;
-            type Error = Trouble;
-
-            async fn load(&self, keys: &[$key]) -> Result<HashMap<$key, Vec<$value>>, Trouble> {
-                let keys: Vec<$of> = keys.iter().map(|key| key.0).collect();
-                let snapshot = self.scope.snapshot().await?;
-                let mut found: HashMap<$key, Vec<$value>> = HashMap::new();
-                for $row in self.scope.told(snapshot.$method(&keys).await)? {
-                    let (key, value) = $by;
-                    found.entry(key).or_default().push(value);
+        pub(crate) async fn $name(
+            &self,
+            keys: impl Iterator<Item = $key>,
+        ) -> Result<HashMap<$key, Vec<$value>>, Trouble> {
+            let keys = distinct(keys);
+            let mut found: HashMap<$key, Vec<$value>> = HashMap::new();
+            if !keys.is_empty() {
+                let snapshot = self.snapshot().await?;
+                for $row in self.told(snapshot.$method(&keys).await)? {
+                    found.entry($by).or_default().push($row);
                 }
-                Ok(found)
             }
+            Ok(found)
         }
     };
 }
 
-batch!(
-    /// A topic by its key.
-    TopicBy(Uuid) -> store::read::Topic, topics_by_key, |row| (TopicBy(row.key), row)
-);
-batch!(
-    /// An account by its address.
-    AccountBy(wire::Address) -> store::read::Account, accounts_by_address, |row| (AccountBy(row.address), row)
-);
-batch!(
-    /// The bundle that clients would use for an account.
-    CurrentBundle(wire::Address) -> store::read::ContactBundle, current_contact_bundles,
-    |row| (CurrentBundle(row.account), row)
-);
-batch!(
-    /// The bundle that an envelope holds.
-    BundleAt(Position) -> store::read::ContactBundle, contact_bundles_by_position, |row| (BundleAt(row.position), row)
-);
-batch!(
-    /// An envelope by its position.
-    EnvelopeAt(Position) -> store::read::Envelope, envelopes_by_position, |row| (EnvelopeAt(row.position), row)
-);
-batches!(
-    /// The envelopes that hold a payload.
-    CopiesOf(Uuid) -> store::read::Envelope, envelopes_by_payload, |row| (CopiesOf(row.payload_key), row)
-);
-batches!(
-    /// The envelopes that have a digest.
-    EnvelopesBy(wire::Digest) -> store::read::Envelope, envelopes_by_digest, |row| (EnvelopesBy(row.digest), row)
-);
-batch!(
-    /// A conversation by the key of its topic.
-    ConversationBy(Uuid) -> store::read::Conversation, conversations_by_key, |row| (ConversationBy(row.key), row)
-);
-batch!(
-    /// An invitation by the key of its payload.
-    InviteBy(Uuid) -> store::read::Invite, invites_by_id, |row| (InviteBy(row.id), row)
-);
-batch!(
-    /// A message by the key of its payload.
-    MessageBy(Uuid) -> store::read::Message, messages_by_id, |row| (MessageBy(row.id), row)
-);
-batch!(
-    /// The bytes of an envelope; none for private stores.
-    BytesAt(Position) -> bytes::Bytes, messages_at, |row| (BytesAt(row.0), row.1)
-);
-batch!(
-    /// Why an envelope cannot be read.
-    ReasonAt(Position) -> String, undecodables_at, |row| (ReasonAt(row.0), row.1)
-);
+impl Scope {
+    lookup!(
+        /// Topics by their keys.
+        topics(Uuid) -> read::Topic, topics_by_key, |row| (row.key, row)
+    );
+    lookup!(
+        /// Accounts by their addresses.
+        accounts(wire::Address) -> read::Account, accounts_by_address, |row| (row.address, row)
+    );
+    lookup!(
+        /// The bundles that envelopes hold.
+        bundles_at(Position) -> read::ContactBundle, contact_bundles_by_position, |row| (row.position, row)
+    );
+    lookup!(
+        /// Envelopes by their positions.
+        envelopes_at(Position) -> read::Envelope, envelopes_by_position, |row| (row.position, row)
+    );
+    lookup_all!(
+        /// The envelopes that hold payloads.
+        copies_of(Uuid) -> read::Envelope, envelopes_by_payload, |row| row.payload_key
+    );
+    lookup_all!(
+        /// The envelopes that have digests.
+        envelopes_by(wire::Digest) -> read::Envelope, envelopes_by_digest, |row| row.digest
+    );
+    lookup!(
+        /// Conversations by the keys of their topics.
+        conversations(Uuid) -> read::Conversation, conversations_by_key, |row| (row.key, row)
+    );
+    lookup!(
+        /// Invitations by the keys of their payloads.
+        invites(Uuid) -> read::Invite, invites_by_id, |row| (row.id, row)
+    );
+    lookup!(
+        /// Messages by the keys of their payloads.
+        messages(Uuid) -> read::Message, messages_by_id, |row| (row.id, row)
+    );
+    lookup!(
+        /// The bytes of envelopes; none for private stores.
+        bytes_at(Position) -> bytes::Bytes, messages_at, |row| row
+    );
+    lookup!(
+        /// Why envelopes cannot be read.
+        reasons_at(Position) -> String, undecodables_at, |row| row
+    );
+}

@@ -1,14 +1,11 @@
 //! One operation that has one answer.
 
-use async_graphql::value;
+use serde_json::json;
 
 use super::server::Shared;
 use crate::{
     intake::Ready,
-    transport::{
-        refused::Refused,
-        reply::{self, Outcome},
-    },
+    transport::{refused::Refused, reply::Outcome},
 };
 
 /// An answer, and what it took.
@@ -22,23 +19,22 @@ pub(super) struct Executed {
 /// Executes a query. What takes too long is given up, in the database as well: its connection is closed.
 pub(super) async fn execute(shared: &Shared, ready: &Ready) -> Result<Executed, Refused> {
     let time = shared.exposure.timeout;
-    let answering = shared.graph.answer(ready.request());
-    let Ok(mut answer) = tokio::time::timeout(time, answering).await else {
+    let limits = shared.intake.limits();
+    let answering = shared.graph.answer(ready, limits.answer_bytes);
+    let Ok(answer) = tokio::time::timeout(time, answering).await else {
         let message = format!("no answer within {} s: ask for less at once", time.as_secs());
         return Err(Refused::new(504, "TIMEOUT", &message));
     };
-    let limits = shared.intake.limits();
-    let response = &mut answer.response;
+    let mut answer = answer?;
     if ready.wants_cost {
-        let cost = value!({ "requested": ready.cost, "limit": limits.complexity });
-        response.extensions.insert("cost".into(), cost);
+        let cost = json!({ "requested": ready.cost, "limit": limits.complexity });
+        answer.extensions.insert("cost".into(), cost);
     }
     if shared.exposure.debug {
-        let sql = value!({ "statements": answer.statements });
-        response.extensions.insert("sql".into(), sql);
+        let sql = json!({ "statements": answer.statements });
+        answer.extensions.insert("sql".into(), sql);
     }
-    let outcome = Outcome::of(response);
-    reply::present(response, outcome);
-    let bytes = reply::write(response, outcome, limits.answer_bytes)?;
-    Ok(Executed { bytes, outcome, request_id: answer.request_id, statements: answer.statements })
+    let (outcome, statements) = (answer.outcome, answer.statements);
+    let request_id = std::mem::take(&mut answer.request_id);
+    Ok(Executed { bytes: answer.into_bytes(), outcome, request_id, statements })
 }

@@ -53,18 +53,20 @@ pub(super) async fn open(
     ready: &Ready,
     last: Option<&str>,
 ) -> Result<Result<Opened, serde_json::Value>, Refused> {
-    let opening = shared.graph.open(ready.request());
+    let opening = shared.graph.open(ready);
     let Ok(opened) = tokio::time::timeout(shared.exposure.timeout, opening).await else {
         return Err(Refused::new(504, "TIMEOUT", "the subscription took too long to begin"));
     };
     match opened {
-        Ok(mut opened) => {
+        Ok(Some(mut opened)) => {
             // A browser that reconnects says where it was, and knows better than its address.
             if let Some(at) = last.and_then(|last| types::position(last).ok()) {
                 opened.after = Some(at);
             }
             Ok(Ok(opened))
         }
+        // A field that is left out by a directive: there is nothing to follow.
+        Ok(None) => Ok(Err(json!([]))),
         Err(mut response) => {
             reply::present(&mut response, Outcome::Invalid);
             Ok(Err(json!(response.errors)))

@@ -10,7 +10,7 @@ use store::Position;
 use super::{
     hub::Hub,
     ring::{Heard, Listener, Ring},
-    telling::Answer,
+    telling::{self, Answer},
     wanted::{Item, Span, Wanted},
 };
 use crate::{intake::Ready, schema::Graph};
@@ -75,7 +75,7 @@ async fn pulse(hub: &Hub, graph: &Graph, ready: &Ready, group: &Weak<Group>) {
     pulse.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         pulse.tick().await;
-        let answers = graph.tell(ready, vec![Item::Status], hub.answer_bytes()).await;
+        let answers = telling::tell(graph, ready, vec![Item::Status], hub.answer_bytes()).await;
         let Some(group) = group.upgrade() else { return };
         if let Ok(answers) = answers {
             group.tell(Told { from: Position(0), upto: Position(0), answers });
@@ -104,7 +104,7 @@ async fn tell(hub: &Hub, graph: &Graph, ready: &Ready, wanted: &Wanted, span: &S
     let (from, upto) = (span.from, span.upto);
     if wanted.is_answered_by(span) {
         for attempt in 0..TRIES {
-            match graph.tell(ready, wanted.pick(span), hub.answer_bytes()).await {
+            match telling::tell(graph, ready, wanted.pick(span), hub.answer_bytes()).await {
                 Ok(answers) => return Told { from, upto, answers },
                 Err(_) => tokio::time::sleep(Duration::from_millis(100) * (attempt + 1)).await,
             }

@@ -20,4 +20,4 @@ mod wanted;
 
 pub(crate) use hub::Hub;
 pub(crate) use reader::{Event, follow};
-pub(crate) use wanted::{Cell, Item, Opened, Turn, Wanted};
+pub(crate) use wanted::{Item, Opened, Wanted};

@@ -11,7 +11,7 @@ use super::{
     group::Told,
     hub::Hub,
     ring::{Heard, Listener},
-    telling::Answer,
+    telling::{self, Answer},
     wanted::{Opened, Wanted},
 };
 use crate::{intake::Ready, schema::Graph, types::log_cursor};
@@ -158,7 +158,8 @@ impl Reader {
         let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
         while self.at < upto {
             let limit = self.hub.answer_bytes();
-            let page = self.graph.replay(&self.ready, &self.wanted, self.at, upto, limit).await;
+            let page =
+                telling::replay(&self.graph, &self.ready, &self.wanted, self.at, upto, limit).await;
             match page {
                 Ok((answers, reached)) if reached > self.at => {
                     for answer in &answers {

@@ -1,7 +1,5 @@
 //! What a reader follows, and the rows that are told.
 
-use std::sync::{Arc, Mutex};
-
 use store::{
     Position,
     read::{
@@ -53,29 +51,6 @@ impl Item {
 pub(crate) struct Opened {
     pub(crate) wanted: Wanted,
     pub(crate) after: Option<Position>,
-}
-
-/// Where the first turn of a subscription leaves what it learned.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cell(Arc<Mutex<Option<Opened>>>);
-
-impl Cell {
-    pub(crate) fn open(&self, wanted: Wanted, after: Option<Position>) {
-        if let Ok(mut opened) = self.0.lock() {
-            *opened = Some(Opened { wanted, after });
-        }
-    }
-
-    pub(crate) fn take(&self) -> Option<Opened> {
-        self.0.lock().ok()?.take()
-    }
-}
-
-/// A turn of a subscription: resolvers find it in their context.
-#[derive(Clone, Debug)]
-pub(crate) enum Turn {
-    Opening(Cell),
-    Telling(Item),
 }
 
 /// What is new in a span of the log.

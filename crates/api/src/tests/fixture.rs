@@ -8,16 +8,30 @@ use std::{
     },
 };
 
-use async_graphql::{Request, Variables};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::{Options, Page, Projector, Store, projector::Config};
 use wire::{Envelope, Verifier};
 
-use crate::{Answer, Graph, QueueDepth, QueueProbe};
+use crate::{
+    Limits, Persisted, QueueDepth, QueueProbe, Trusted,
+    intake::Intake,
+    schema::{Graph, sdl},
+    transport::params::Params,
+};
+
+/// An answer, read.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) data: Value,
+    pub(super) errors: Vec<Value>,
+    pub(super) extensions: Value,
+    pub(super) statements: u64,
+}
 
 pub(super) struct Indexed {
     pub(super) store: Store,
     pub(super) graph: Graph,
+    intake: Intake,
     url: String,
     name: String,
 }
@@ -62,7 +76,11 @@ impl Indexed {
         let store = Store::connect(Options::new(format!("{base}/{name}"))).await.unwrap();
         store.migrate().await.unwrap();
         let graph = Graph::new(store.clone(), "test", queue());
-        Indexed { store, graph, url, name }
+        // Wide enough for whatever tests ask at once.
+        let limits =
+            Limits { complexity: 1_000_000, nodes: 10_000, aliases: 100, ..Limits::default() };
+        let intake = Intake::new(limits, &sdl(), Persisted::Off, Trusted::default());
+        Indexed { store, graph, intake, url, name }
     }
 
     pub(super) async fn with(envelopes: Vec<Envelope>) -> Indexed {
@@ -89,24 +107,44 @@ impl Indexed {
             .unwrap();
     }
 
-    pub(super) async fn answer(&self, query: &str, variables: Value) -> Answer {
-        let request = Request::new(query).variables(Variables::from_json(variables));
-        self.graph.answer(request).await
+    /// An answer as it is sent, and the number of statements that it took.
+    async fn sent(&self, query: &str, variables: Value) -> (Vec<u8>, u64) {
+        let body = json!({ "query": query, "variables": variables }).to_string();
+        let params = Params::from_body(body.as_bytes()).unwrap();
+        let ready =
+            self.intake.admit(params).unwrap_or_else(|refused| panic!("{query}: {refused:?}"));
+        let answer = self.graph.answer(&ready, 64 << 20).await.unwrap();
+        let statements = answer.statements;
+        (answer.into_bytes(), statements)
+    }
+
+    pub(super) async fn text(&self, query: &str, variables: Value) -> String {
+        String::from_utf8(self.sent(query, variables).await.0).unwrap()
+    }
+
+    pub(super) async fn answer(&self, query: &str, variables: Value) -> Reply {
+        let (bytes, statements) = self.sent(query, variables).await;
+        let answer: Value = serde_json::from_slice(&bytes).unwrap();
+        Reply {
+            data: answer["data"].clone(),
+            errors: answer["errors"].as_array().cloned().unwrap_or_default(),
+            extensions: answer["extensions"].clone(),
+            statements,
+        }
     }
 
     /// The data of an answer without errors.
     pub(super) async fn ask(&self, query: &str, variables: Value) -> Value {
         let answer = self.answer(query, variables).await;
-        assert!(answer.response.errors.is_empty(), "{query}: {:?}", answer.response.errors);
-        answer.response.data.into_json().unwrap()
+        assert!(answer.errors.is_empty(), "{query}: {:?}", answer.errors);
+        answer.data
     }
 
     /// The code of the one error of an answer.
     pub(super) async fn code(&self, query: &str, variables: Value) -> String {
         let answer = self.answer(query, variables).await;
-        assert_eq!(answer.response.errors.len(), 1, "{query}: {:?}", answer.response.errors);
-        let error = serde_json::to_value(&answer.response.errors[0]).unwrap();
-        error["extensions"]["code"].as_str().unwrap_or_default().to_owned()
+        assert_eq!(answer.errors.len(), 1, "{query}: {:?}", answer.errors);
+        answer.errors[0]["extensions"]["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// All nodes of a list. `query` pages forward by `$first` and `$after`; its one root field is the connection.

@@ -3,6 +3,7 @@
 mod batches;
 mod clients;
 mod contract;
+mod execution;
 mod exposure;
 mod fixture;
 mod http;

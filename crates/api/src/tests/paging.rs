@@ -111,8 +111,8 @@ async fn answers_tell_their_head_and_the_head_is_a_place_to_go_on_from() {
             json!({}),
         )
         .await;
-    let extensions = serde_json::to_value(&answer.response.extensions).unwrap();
-    let data = answer.response.data.into_json().unwrap();
+    let extensions = answer.extensions;
+    let data = answer.data;
     assert_eq!(data["status"]["head"], extensions["head"]);
     assert_eq!(data["status"]["envelopeCount"], "100");
     assert_eq!(extensions["lag"], 0);

@@ -52,19 +52,31 @@ pub(crate) fn present(response: &mut Response, outcome: Outcome) {
         _ => "BAD_USER_INPUT",
     };
     for error in &mut response.errors {
-        if error.message.len() > MESSAGE {
-            let mut end = MESSAGE;
-            while !error.message.is_char_boundary(end) {
-                end -= 1;
-            }
-            error.message.truncate(end);
-            error.message.push('…');
-        }
+        shorten(&mut error.message);
         let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
         if extensions.get("code").is_none() {
             extensions.set("code", code);
         }
     }
+}
+
+/// Bounds a message.
+pub(crate) fn shorten(message: &mut String) {
+    if message.len() > MESSAGE {
+        let mut end = MESSAGE;
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        message.truncate(end);
+        message.push('…');
+    }
+}
+
+/// Adds what went wrong to an answer that is being written.
+pub(crate) fn append_errors(open: &mut Vec<u8>, errors: impl Iterator<Item = serde_json::Value>) {
+    open.extend_from_slice(b",\"errors\":");
+    // A vector takes everything.
+    let _ = serde_json::to_writer(open, &errors.collect::<Vec<_>>());
 }
 
 /// Writes up to a limit.

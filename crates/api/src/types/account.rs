@@ -1,28 +1,25 @@
-use async_graphql::{Context, Description, ID, Object, Result};
 use store::read;
 
-use super::{
-    contact_bundle::ContactBundle, conversation::Conversation, filters::InviteFilter,
-    invite::Invite, lists, orders::TimeOrder, topic::Topic,
-};
+use super::lists::{self, InvitePages, Pages};
 use crate::{
+    error::Trouble,
+    exec::{Call, ID, Selection, Statements, Table, object},
     node_id::NodeId,
-    paging::{Args, Connection, Total},
+    paging::{Connection, connection},
     scalars::{Address, DateTime},
-    scope::{AccountBy, CurrentBundle, asked},
 };
 
 /// A wallet.
-#[derive(Description)]
+#[derive(Clone, Debug)]
 pub(crate) struct Account {
-    address: wire::Address,
-    /// Fetched when a field asks for it: most questions are about the address alone.
-    row: Option<read::Account>,
+    pub(super) address: wire::Address,
+    /// Asked for when a field needs it: most questions are about the address alone.
+    row: Option<Result<read::Account, Trouble>>,
 }
 
 impl From<read::Account> for Account {
     fn from(row: read::Account) -> Self {
-        Account { address: row.address, row: Some(row) }
+        Account { address: row.address, row: Some(Ok(row)) }
     }
 }
 
@@ -32,106 +29,127 @@ impl Account {
         Account { address, row: None }
     }
 
-    async fn row(&self, ctx: &Context<'_>) -> Result<read::Account> {
-        if let Some(row) = self.row {
-            return Ok(row);
+    fn seen(&self, when: impl FnOnce(&read::Account) -> u64) -> Result<DateTime, Trouble> {
+        match &self.row {
+            Some(Ok(row)) => Ok(DateTime(when(row))),
+            Some(Err(trouble)) => Err(trouble.clone()),
+            None => Err(Trouble::rebuilding("accounts")),
         }
-        let asked = asked(ctx)?;
-        let row = asked.load(AccountBy(self.address)).await?;
-        Ok(row.ok_or_else(|| asked.scope.missing("accounts"))?)
     }
 }
 
-#[Object(use_type_description = true)]
-impl Account {
-    /// Stable across rebuilds of the index.
-    pub(crate) async fn id(&self) -> ID {
-        NodeId::Account(self.address).encode()
-    }
+/// Fields that need the row.
+const SEEN: &[&str] = &["firstSeenAt", "lastSeenAt"];
 
-    /// Its address.
-    async fn address(&self) -> Address {
-        Address(self.address)
-    }
+/// Statements that are not sent below an account that comes with its row.
+pub(super) fn saved_by_row(below: &Selection) -> usize {
+    usize::from(below.has_any(SEEN))
+}
 
-    /// The bundle that a client would use today: the newest verified one.
-    async fn contact_bundle(&self, ctx: &Context<'_>) -> Result<Option<ContactBundle>> {
-        Ok(asked(ctx)?.load(CurrentBundle(self.address)).await?.map(ContactBundle::from))
-    }
+object!(
+    Account,
+    Table::new("Account", "A wallet.")
+        .implements("Node")
+        .complete(SEEN, complete)
+        .leaf("id", ID, |account: &Account| NodeId::Account(account.address).encode())
+        .leaf("address", "Its address.", |account| Address(account.address))
+        .load(
+            "contactBundle",
+            "The bundle that a client would use today: the newest verified one.",
+            Statements::of(1),
+            contact_bundle
+        )
+        .load(
+            "contactBundles",
+            "Everything that was published on its contact topic and could be read, newest first.",
+            Statements::of(1),
+            contact_bundles
+        )
+        .load("invites", "Invitations by it and to it.", Statements::of(1), invites)
+        .load(
+            "conversations",
+            "Conversations whose topic names it, the most recently active first. Those of V2 name nobody and are not \
+             here.",
+            Statements::of(1),
+            conversations
+        )
+        .load(
+            "topics",
+            "Topics whose name says it, the most recently active first.",
+            Statements::of(1),
+            topics
+        )
+        .inline(
+            "firstSeenAt",
+            "The earliest time of an envelope that names it, by its sender's clock.",
+            |account| account.seen(|row| row.first_seen_ns)
+        )
+        .inline(
+            "lastSeenAt",
+            "The latest time of an envelope that names it, by its sender's clock.",
+            |account| account.seen(|row| row.last_seen_ns)
+        )
+);
+connection!(Account, "AccountConnection", "AccountEdge");
 
-    /// Everything that was published on its contact topic and could be read, newest first.
-    async fn contact_bundles(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<ContactBundle>> {
-        let filter =
-            read::ContactBundleFilter { account: Some(self.address), ..Default::default() };
-        let args = Args { first, after, last, before };
-        lists::contact_bundles(ctx, filter, None, args, Total::ContactBundles).await
-    }
+/// A list of each of them.
+type Lists<T> = Result<Vec<Result<Connection<T>, Trouble>>, Trouble>;
 
-    /// Invitations by it and to it.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of the field")]
-    async fn invites(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<InviteFilter>,
-        #[graphql(desc = "By default the newest first.")] order_by: Option<TimeOrder>,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Invite>> {
-        let mut filter = read::InviteFilter::from(filter.unwrap_or_default());
-        filter.participants.insert(0, self.address);
-        let args = Args { first, after, last, before };
-        lists::invites(ctx, filter, order_by, args, Total::Invites).await
-    }
+fn addresses(accounts: &[Account]) -> Vec<wire::Address> {
+    accounts.iter().map(|account| account.address).collect()
+}
 
-    /// Conversations whose topic names it, the most recently active first. Those of V2 name nobody and are not here.
-    async fn conversations(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Conversation>> {
-        let filter =
-            read::ConversationFilter { participant: Some(self.address), ..Default::default() };
-        let args = Args { first, after, last, before };
-        lists::conversations(ctx, filter, None, args, Total::Conversations).await
+async fn complete(call: Call<'_>, accounts: &mut [Account]) {
+    let missing = accounts.iter().filter(|account| account.row.is_none());
+    // The fields that need it tell what went wrong.
+    let found = call.scope().accounts(missing.map(|account| account.address)).await;
+    for account in accounts.iter_mut().filter(|account| account.row.is_none()) {
+        account.row = match &found {
+            Ok(found) => found.get(&account.address).copied().map(Ok),
+            Err(trouble) => Some(Err(trouble.clone())),
+        };
     }
+}
 
-    /// Topics whose name says it, the most recently active first.
-    async fn topics(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Topic>> {
-        let filter = read::TopicFilter { account: Some(self.address), ..Default::default() };
-        let args = Args { first, after, last, before };
-        lists::topics(ctx, filter, None, args, Total::Topics).await
-    }
+async fn contact_bundle(
+    call: Call<'_>,
+    accounts: &[Account],
+    _: (),
+) -> Result<Vec<Option<read::ContactBundle>>, Trouble> {
+    let addresses = addresses(accounts);
+    let found = call.scope().current_bundles(&addresses).await?;
+    Ok(addresses.iter().map(|address| found.get(address).cloned().flatten()).collect())
+}
 
-    /// The earliest time of an envelope that names it, by its sender's clock.
-    async fn first_seen_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
-        Ok(DateTime(self.row(ctx).await?.first_seen_ns))
-    }
+async fn contact_bundles(
+    call: Call<'_>,
+    accounts: &[Account],
+    mut asked: Pages,
+) -> Lists<read::ContactBundle> {
+    let args = asked.args();
+    lists::lists(call, &addresses(accounts), Default::default(), None, args).await
+}
 
-    /// The latest time of an envelope that names it, by its sender's clock.
-    async fn last_seen_at(&self, ctx: &Context<'_>) -> Result<DateTime> {
-        Ok(DateTime(self.row(ctx).await?.last_seen_ns))
-    }
+async fn invites(
+    call: Call<'_>,
+    accounts: &[Account],
+    mut asked: InvitePages,
+) -> Lists<read::Invite> {
+    let (order, args) = (asked.order_by.take(), asked.args());
+    let filter = asked.filter.unwrap_or_default().into();
+    lists::lists(call, &addresses(accounts), filter, order, args).await
+}
+
+async fn conversations(
+    call: Call<'_>,
+    accounts: &[Account],
+    mut asked: Pages,
+) -> Lists<read::Conversation> {
+    let args = asked.args();
+    lists::lists(call, &addresses(accounts), Default::default(), None, args).await
+}
+
+async fn topics(call: Call<'_>, accounts: &[Account], mut asked: Pages) -> Lists<read::Topic> {
+    let args = asked.args();
+    lists::lists(call, &addresses(accounts), Default::default(), None, args).await
 }

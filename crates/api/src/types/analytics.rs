@@ -1,13 +1,15 @@
-use async_graphql::{Context, Description, Enum, Object, Result, SimpleObject};
-use store::read::{self, Split, VolumeFilter, Width};
-use tokio::sync::OnceCell;
+use async_graphql::{Enum, InputObject};
+use store::{
+    Position,
+    read::{self, Split, VolumeFilter, Width},
+};
 use wire::{Generation, PayloadKind, TopicKind};
 
 use super::filters::EnvelopeFilter;
 use crate::{
     error::Trouble,
+    exec::{Call, Statements, Table, arguments, object},
     scalars::{DateTime, UInt64},
-    scope::asked,
 };
 
 /// Points of one series, at most.
@@ -52,62 +54,75 @@ pub(crate) enum VolumeBy {
     Originator,
 }
 
-/// Figures about the index, exact as of the head that the answer speaks at.
-#[derive(Default, Description)]
+/// Figures about the index.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Analytics;
 
-#[Object(use_type_description = true)]
-impl Analytics {
-    /// How many there are of everything.
-    async fn totals(&self) -> Totals {
-        Totals::default()
-    }
+object!(
+    Analytics,
+    Table::new("Analytics", "Figures about the index, exact as of the head that the answer speaks at.")
+        .load("totals", "How many there are of everything.", Statements::of(1), totals)
+        .load(
+            "volume",
+            "Envelopes and bytes per bucket of the envelopes' own time; `by` splits the series. Buckets that hold \
+             nothing are in it. The first bucket is the one that holds `from`, the last the one before `to`.",
+            Statements::of(1),
+            volume
+        )
+);
 
-    /// Envelopes and bytes per bucket of the envelopes' own time; `by` splits the series. Buckets that hold nothing are
-    /// in it. The first bucket is the one that holds `from`, the last the one before `to`.
-    async fn volume(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "From this time on.")] from: DateTime,
-        #[graphql(desc = "Before this time.")] to: DateTime,
-        #[graphql(desc = "How wide buckets are; at most 5,000 of them.")] interval: Interval,
-        #[graphql(desc = "How the series is split; not at all by default.")] by: Option<VolumeBy>,
-        #[graphql(desc = "Only these: kinds, topicKinds and generations can be told apart here.")]
-        filter: Option<EnvelopeFilter>,
-    ) -> Result<Vec<VolumeSeries>> {
-        let width = Width::from(interval);
-        let first = width.bucket(from.0);
-        let end = width.bucket(to.0.saturating_sub(1)) + 1;
-        if to.0 <= from.0 {
-            return Err(Trouble::input("`to` must be later than `from`").into());
-        }
-        if end - first > POINTS {
-            let points = end - first;
-            let message = format!(
-                "{points} buckets are more than {POINTS}: take a wider interval or a shorter time"
-            );
-            return Err(Trouble::input(message).into());
-        }
-        let (split, name): (Split, fn(i16) -> String) = match by.unwrap_or(VolumeBy::None) {
-            VolumeBy::None => (Split::None, |_| "ALL".into()),
-            VolumeBy::Originator => (Split::None, |_| "NONE".into()),
-            VolumeBy::Kind => {
-                (Split::Kind, |code| word(PayloadKind::from_code(code).map(PayloadKind::as_str)))
-            }
-            VolumeBy::TopicKind => {
-                (Split::TopicKind, |code| word(TopicKind::from_code(code).map(TopicKind::as_str)))
-            }
-            VolumeBy::Generation => (Split::Generation, |code| {
-                word(Generation::from_code(code).map(Generation::as_str))
-            }),
-        };
-        let filter = coarse(filter.unwrap_or_default())?;
-        let scope = &asked(ctx)?.scope;
-        let rows = scope.told(
-            scope.snapshot_for_list().await?.volume(width, first, end, split, &filter).await,
-        )?;
-        Ok(series(width, first, end, &rows, name))
+/// Which volume.
+#[derive(InputObject)]
+struct VolumeArguments {
+    /// From this time on.
+    from: DateTime,
+    /// Before this time.
+    to: DateTime,
+    /// How wide buckets are; at most 5,000 of them.
+    interval: Interval,
+    /// How the series is split; not at all by default.
+    by: Option<VolumeBy>,
+    /// Only these: kinds, topicKinds and generations can be told apart here.
+    filter: Option<EnvelopeFilter>,
+}
+arguments!(VolumeArguments);
+
+async fn volume(
+    call: Call<'_>,
+    _: &[Analytics],
+    asked: VolumeArguments,
+) -> Result<Vec<Vec<VolumeSeries>>, Trouble> {
+    let VolumeArguments { from, to, interval, by, filter } = asked;
+    let width = Width::from(interval);
+    let first = width.bucket(from.0);
+    let end = width.bucket(to.0.saturating_sub(1)) + 1;
+    if to.0 <= from.0 {
+        return Err(Trouble::input("`to` must be later than `from`"));
     }
+    if end - first > POINTS {
+        let points = end - first;
+        let message = format!(
+            "{points} buckets are more than {POINTS}: take a wider interval or a shorter time"
+        );
+        return Err(Trouble::input(message));
+    }
+    let (split, name): (Split, fn(i16) -> String) = match by.unwrap_or(VolumeBy::None) {
+        VolumeBy::None => (Split::None, |_| "ALL".into()),
+        VolumeBy::Originator => (Split::None, |_| "NONE".into()),
+        VolumeBy::Kind => {
+            (Split::Kind, |code| word(PayloadKind::from_code(code).map(PayloadKind::as_str)))
+        }
+        VolumeBy::TopicKind => {
+            (Split::TopicKind, |code| word(TopicKind::from_code(code).map(TopicKind::as_str)))
+        }
+        VolumeBy::Generation => {
+            (Split::Generation, |code| word(Generation::from_code(code).map(Generation::as_str)))
+        }
+    };
+    let filter = coarse(filter.unwrap_or_default())?;
+    let scope = call.scope();
+    let rows = scope.snapshot().await?.volume(width, first, end, split, &filter).await;
+    Ok(vec![series(width, first, end, &scope.told(rows)?, name)])
 }
 
 fn word(known: Option<&str>) -> String {
@@ -154,77 +169,65 @@ fn series(
 }
 
 /// One line of a chart.
-#[derive(SimpleObject)]
+#[derive(Clone, Debug)]
 pub(crate) struct VolumeSeries {
-    /// What it is of: a kind, a generation, or ALL.
     key: String,
-    /// Its points, by time.
     points: Vec<VolumePoint>,
 }
 
+object!(
+    VolumeSeries,
+    Table::new("VolumeSeries", "One line of a chart.")
+        .leaf("key", "What it is of: a kind, a generation, or ALL.", |series: &VolumeSeries| {
+            series.key.clone()
+        })
+        .inline("points", "Its points, by time.", |series| series.points.clone())
+);
+
 /// One bucket.
-#[derive(SimpleObject)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct VolumePoint {
-    /// When the bucket begins.
     at: DateTime,
-    /// Envelopes in it.
     envelopes: UInt64,
-    /// Bytes of their messages.
     bytes: UInt64,
 }
 
-/// How many there are of everything. Asked for once, whatever number of fields.
-#[derive(Default, Description)]
+object!(
+    VolumePoint,
+    Table::new("VolumePoint", "One bucket.")
+        .leaf("at", "When the bucket begins.", |point: &VolumePoint| point.at)
+        .leaf("envelopes", "Envelopes in it.", |point| point.envelopes)
+        .leaf("bytes", "Bytes of their messages.", |point| point.bytes)
+);
+
+/// How many there are of everything.
+#[derive(Clone, Debug)]
 pub(crate) struct Totals {
-    rows: OnceCell<read::Totals>,
+    rows: read::Totals,
+    head: Position,
 }
 
-impl Totals {
-    async fn rows(&self, ctx: &Context<'_>) -> Result<&read::Totals> {
-        self.rows
-            .get_or_try_init(|| async {
-                let scope = &asked(ctx)?.scope;
-                Ok(scope.told(scope.snapshot().await?.totals().await)?)
-            })
-            .await
-    }
+async fn totals(call: Call<'_>, _: &[Analytics], _: ()) -> Result<Vec<Totals>, Trouble> {
+    let scope = call.scope();
+    let snapshot = scope.snapshot().await?;
+    let rows = scope.told(snapshot.totals().await)?;
+    Ok(vec![Totals { rows, head: snapshot.head() }])
 }
 
-#[Object(use_type_description = true)]
-impl Totals {
-    /// Envelopes that a reader may see.
-    async fn envelopes(&self, ctx: &Context<'_>) -> Result<UInt64> {
-        let head = asked(ctx)?.scope.snapshot().await?.head();
-        Ok(UInt64(u64::try_from(head.0).unwrap_or(0)))
-    }
-
-    /// Bytes of their messages.
-    async fn bytes(&self, ctx: &Context<'_>) -> Result<UInt64> {
-        Ok(UInt64(self.rows(ctx).await?.bytes))
-    }
-
-    /// Topics that anything was published on.
-    async fn topics(&self, ctx: &Context<'_>) -> Result<UInt64> {
-        Ok(UInt64(self.rows(ctx).await?.topics))
-    }
-
-    /// Wallets.
-    async fn accounts(&self, ctx: &Context<'_>) -> Result<UInt64> {
-        Ok(UInt64(self.rows(ctx).await?.accounts))
-    }
-
-    /// Publications of keys.
-    async fn contact_bundles(&self, ctx: &Context<'_>) -> Result<UInt64> {
-        Ok(UInt64(self.rows(ctx).await?.contact_bundles))
-    }
-
-    /// Invitations.
-    async fn invites(&self, ctx: &Context<'_>) -> Result<UInt64> {
-        Ok(UInt64(self.rows(ctx).await?.invites))
-    }
-
-    /// Conversations.
-    async fn conversations(&self, ctx: &Context<'_>) -> Result<UInt64> {
-        Ok(UInt64(self.rows(ctx).await?.conversations))
-    }
-}
+object!(
+    Totals,
+    Table::new("Totals", "How many there are of everything.")
+        .leaf("envelopes", "Envelopes that a reader may see.", |totals: &Totals| {
+            UInt64(u64::try_from(totals.head.0).unwrap_or(0))
+        })
+        .leaf("bytes", "Bytes of their messages.", |totals| UInt64(totals.rows.bytes))
+        .leaf("topics", "Topics that anything was published on.", |totals| {
+            UInt64(totals.rows.topics)
+        })
+        .leaf("accounts", "Wallets.", |totals| UInt64(totals.rows.accounts))
+        .leaf("contactBundles", "Publications of keys.", |totals| {
+            UInt64(totals.rows.contact_bundles)
+        })
+        .leaf("invites", "Invitations.", |totals| UInt64(totals.rows.invites))
+        .leaf("conversations", "Conversations.", |totals| UInt64(totals.rows.conversations))
+);

@@ -1,81 +1,73 @@
-use async_graphql::{Context, Description, ID, Object, Result};
-use store::read;
+use store::read::ContactBundle;
+use wire::Verification as Verdict;
 
 use super::{
     account::Account,
-    envelope::Envelope,
-    public_key::PublicKey,
+    envelope,
     words::{Generation, Verification},
 };
 use crate::{
+    error::Trouble,
+    exec::{Call, ID, Statements, Table, object},
     node_id::NodeId,
+    paging::connection,
     scalars::DateTime,
-    scope::{CurrentBundle, asked},
 };
 
-/// One publication of a wallet's keys: what others need to write to it.
-#[derive(Description)]
-pub(crate) struct ContactBundle(read::ContactBundle);
-
-impl From<read::ContactBundle> for ContactBundle {
-    fn from(row: read::ContactBundle) -> Self {
-        ContactBundle(row)
-    }
-}
-
-#[Object(use_type_description = true)]
-impl ContactBundle {
-    /// Stable across rebuilds of the index.
-    pub(crate) async fn id(&self) -> ID {
-        NodeId::ContactBundle(self.0.digest, self.0.published_ns).encode()
-    }
-
-    /// The wallet whose contact topic it was published on.
-    async fn account(&self) -> Account {
-        Account::at(self.0.account)
-    }
-
-    /// The wallet that signed the identity key (recovered from the signature).
-    async fn signer(&self) -> Option<Account> {
-        self.0.signer.map(Account::at)
-    }
-
-    /// V1, wrapped or bare, or V2.
-    async fn version(&self) -> Generation {
-        self.0.generation.into()
-    }
-
-    /// The key that is signed by the wallet and signs the others.
-    async fn identity_key(&self) -> PublicKey {
-        PublicKey::from(&self.0.identity_key)
-    }
-
-    /// The key that conversations begin with.
-    async fn pre_key(&self) -> Option<PublicKey> {
-        self.0.pre_key.as_ref().map(PublicKey::from)
-    }
-
-    /// What its signatures prove.
-    async fn verification(&self) -> Verification {
-        self.0.verification.into()
-    }
-
-    /// Is this the one that account.contactBundle returns?
-    async fn current(&self, ctx: &Context<'_>) -> Result<bool> {
-        if self.0.verification != wire::Verification::Verified {
-            return Ok(false);
+object!(
+    ContactBundle,
+    Table::new(
+        "ContactBundle",
+        "One publication of a wallet's keys: what others need to write to it."
+    )
+    .implements("Node")
+    .member_of("Payload")
+    .leaf("id", ID, |bundle: &ContactBundle| {
+        NodeId::ContactBundle(bundle.digest, bundle.published_ns).encode()
+    })
+    .inline("account", "The wallet whose contact topic it was published on.", |bundle| {
+        Account::at(bundle.account)
+    })
+    .inline(
+        "signer",
+        "The wallet that signed the identity key (recovered from the signature).",
+        |bundle| bundle.signer.map(Account::at)
+    )
+    .leaf("version", "V1, wrapped or bare, or V2.", |bundle| Generation::from(bundle.generation))
+    .inline("identityKey", "The key that is signed by the wallet and signs the others.", |bundle| {
+        bundle.identity_key.clone()
+    })
+    .inline("preKey", "The key that conversations begin with.", |bundle| bundle.pre_key.clone())
+    .leaf("verification", "What its signatures prove.", |bundle| {
+        Verification::from(bundle.verification)
+    })
+    .load(
+        "current",
+        "Is this the one that account.contactBundle returns?",
+        Statements::of(1),
+        current
+    )
+    .leaf("publishedAt", "The time of its envelope, by the sender's clock.", |bundle| {
+        DateTime(bundle.published_ns)
+    })
+    .load(
+        "envelope",
+        "What it came in.",
+        Statements::of(1),
+        async |call, bundles: &[ContactBundle], _: ()| {
+            envelope::at(call, bundles.iter().map(|bundle| bundle.position)).await
         }
-        let current = asked(ctx)?.load(CurrentBundle(self.0.account)).await?;
-        Ok(current.is_some_and(|current| current.position == self.0.position))
-    }
+    )
+);
+connection!(ContactBundle, "ContactBundleConnection", "ContactBundleEdge");
 
-    /// The time of its envelope, by the sender's clock.
-    async fn published_at(&self) -> DateTime {
-        DateTime(self.0.published_ns)
-    }
-
-    /// What it came in.
-    async fn envelope(&self, ctx: &Context<'_>) -> Result<Envelope> {
-        Envelope::at(ctx, self.0.position).await
-    }
+async fn current(call: Call<'_>, bundles: &[ContactBundle], _: ()) -> Result<Vec<bool>, Trouble> {
+    let verified = |bundle: &&ContactBundle| bundle.verification == Verdict::Verified;
+    let accounts: Vec<_> = bundles.iter().filter(verified).map(|bundle| bundle.account).collect();
+    let current = call.scope().current_bundles(&accounts).await?;
+    let is_current = |bundle: &ContactBundle| {
+        let current = current.get(&bundle.account).and_then(Option::as_ref);
+        current.is_some_and(|current| current.position == bundle.position)
+    };
+    Ok(bundles.iter().map(is_current).collect())
 }

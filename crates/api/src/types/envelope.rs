@@ -1,119 +1,147 @@
-use async_graphql::{Context, Description, ID, Object, Result};
-use store::{Position, read};
+use store::{Position, read::Envelope};
+use uuid::Uuid;
 use wire::PayloadKind as Kind;
 
 use super::{
     payload::Payload,
-    topic::Topic,
+    topic,
     words::{Generation, PayloadKind},
 };
 use crate::{
+    error::Trouble,
+    exec::{Call, ID, Statements, Table, object},
     node_id::NodeId,
+    paging::connection,
     scalars::{Base64, DateTime, Hex, UInt64},
-    scope::{BundleAt, BytesAt, EnvelopeAt, InviteBy, MessageBy, ReasonAt, asked},
 };
 
-/// What was published: bytes on a topic, at a time that its sender set.
-#[derive(Description)]
-pub(crate) struct Envelope(read::Envelope);
-
-impl From<read::Envelope> for Envelope {
-    fn from(row: read::Envelope) -> Self {
-        Envelope(row)
-    }
-}
-
-impl Envelope {
-    /// The envelope at a position, which must be there.
-    pub(crate) async fn at(ctx: &Context<'_>, position: Position) -> Result<Envelope> {
-        let asked = asked(ctx)?;
-        let row = asked.load(EnvelopeAt(position)).await?;
-        Ok(row.ok_or_else(|| asked.scope.missing("envelopes"))?.into())
-    }
-}
-
-#[Object(use_type_description = true)]
-impl Envelope {
-    /// Stable across rebuilds of the index.
-    pub(crate) async fn id(&self) -> ID {
-        NodeId::Envelope(self.0.digest, self.0.timestamp_ns).encode()
-    }
-
-    /// What it was published on.
-    async fn topic(&self, ctx: &Context<'_>) -> Result<Topic> {
-        Topic::of(ctx, self.0.topic_key).await
-    }
-
-    /// Which generation of the network it is of.
-    async fn generation(&self) -> Generation {
-        self.0.generation.into()
-    }
-
-    /// What it holds.
-    async fn kind(&self) -> PayloadKind {
-        self.0.kind.into()
-    }
-
-    /// The sender's clock (V1–V2), the node's (V3) or the originator's (V4). Not trusted: see indexedAt.
-    async fn timestamp(&self) -> DateTime {
-        DateTime(self.0.timestamp_ns)
-    }
-
-    /// The same in nanoseconds since 1970, as on the network.
-    async fn timestamp_ns(&self) -> UInt64 {
-        UInt64(self.0.timestamp_ns)
-    }
-
-    /// When this index first stored it.
-    async fn indexed_at(&self) -> DateTime {
-        self.0.indexed_at.into()
-    }
-
-    /// SHA-256(topic ‖ message) for the topics of V1–V3, as the nodes compute it.
-    async fn digest(&self) -> Hex {
-        Hex(self.0.digest.as_bytes().to_vec())
-    }
-
-    /// Bytes of the message.
-    async fn size(&self) -> i32 {
-        self.0.size
-    }
-
-    /// The bytes as published. null for private stores, which this index never serves.
-    async fn message(&self, ctx: &Context<'_>) -> Result<Option<Base64>> {
-        if self.0.topic_kind == wire::TopicKind::PrivateStore {
-            return Ok(None);
-        }
-        let asked = asked(ctx)?;
-        asked.scope.afford(u64::try_from(self.0.size).unwrap_or(0))?;
-        Ok(asked.load(BytesAt(self.0.position)).await?.map(Base64))
-    }
-
-    /// What the bytes say, as far as anyone without keys can read them. null for kinds that are sealed as a whole.
-    async fn payload(&self, ctx: &Context<'_>) -> Result<Option<Payload>> {
-        let asked = asked(ctx)?;
-        Ok(match self.0.kind {
-            Kind::ContactBundle => asked
-                .load(BundleAt(self.0.position))
-                .await?
-                .map(|row| Payload::ContactBundle(row.into())),
-            Kind::Invite => asked
-                .load(InviteBy(self.0.payload_key))
-                .await?
-                .map(|row| Payload::Invite(row.into())),
-            Kind::MessageV1 | Kind::MessageV2 => asked
-                .load(MessageBy(self.0.payload_key))
-                .await?
-                .map(|row| Payload::Message(row.into())),
-            _ => None,
+object!(
+    Envelope,
+    Table::new("Envelope", "What was published: bytes on a topic, at a time that its sender set.")
+        .implements("Node")
+        .leaf("id", ID, |envelope: &Envelope| {
+            NodeId::Envelope(envelope.digest, envelope.timestamp_ns).encode()
         })
-    }
+        .load(
+            "topic",
+            "What it was published on.",
+            Statements::of(1),
+            async |call, envelopes: &[Envelope], _: ()| {
+                topic::topics(call, envelopes.iter().map(|envelope| envelope.topic_key)).await
+            }
+        )
+        .leaf("generation", "Which generation of the network it is of.", |envelope| {
+            Generation::from(envelope.generation)
+        })
+        .leaf("kind", "What it holds.", |envelope| PayloadKind::from(envelope.kind))
+        .leaf(
+            "timestamp",
+            "The sender's clock (V1–V2), the node's (V3) or the originator's (V4). Not trusted: see indexedAt.",
+            |envelope| DateTime(envelope.timestamp_ns)
+        )
+        .leaf(
+            "timestampNs",
+            "The same in nanoseconds since 1970, as on the network.",
+            |envelope| UInt64(envelope.timestamp_ns)
+        )
+        .leaf("indexedAt", "When this index first stored it.", |envelope| {
+            DateTime::from(envelope.indexed_at)
+        })
+        .leaf(
+            "digest",
+            "SHA-256(topic ‖ message) for the topics of V1–V3, as the nodes compute it.",
+            |envelope| Hex(envelope.digest.as_bytes().to_vec())
+        )
+        .leaf("size", "Bytes of the message.", |envelope| envelope.size)
+        .load(
+            "message",
+            "The bytes as published. null for private stores, which this index never serves.",
+            Statements::of(1),
+            message
+        )
+        .load(
+            "payload",
+            "What the bytes say, as far as anyone without keys can read them. null for kinds that are sealed as a whole.",
+            Statements::of(3),
+            payload
+        )
+        .load(
+            "undecodable",
+            "Why the payload could not be read, in words, when kind is UNDECODABLE.",
+            Statements::of(1),
+            undecodable
+        )
+);
+connection!(Envelope, "EnvelopeConnection", "EnvelopeEdge");
 
-    /// Why the payload could not be read, in words, when kind is UNDECODABLE.
-    async fn undecodable(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        if self.0.kind != Kind::Undecodable {
-            return Ok(None);
+async fn message(
+    call: Call<'_>,
+    envelopes: &[Envelope],
+    _: (),
+) -> Result<Vec<Option<Base64>>, Trouble> {
+    let public = |envelope: &&Envelope| envelope.topic_kind != wire::TopicKind::PrivateStore;
+    let sizes = envelopes.iter().filter(public).map(|one| u64::try_from(one.size).unwrap_or(0));
+    let scope = call.scope();
+    scope.afford(sizes.sum())?;
+    let positions = envelopes.iter().filter(public).map(|envelope| envelope.position);
+    let found = scope.bytes_at(positions).await?;
+    Ok(envelopes.iter().map(|one| found.get(&one.position).cloned().map(Base64)).collect())
+}
+
+async fn payload(
+    call: Call<'_>,
+    envelopes: &[Envelope],
+    _: (),
+) -> Result<Vec<Option<Payload>>, Trouble> {
+    let scope = call.scope();
+    let of = |kinds: &'static [Kind]| {
+        envelopes.iter().filter(move |envelope| kinds.contains(&envelope.kind))
+    };
+    let (bundles, invites, messages) = futures::try_join!(
+        scope.bundles_at(of(&[Kind::ContactBundle]).map(|envelope| envelope.position)),
+        scope.invites(of(&[Kind::Invite]).map(|envelope| envelope.payload_key)),
+        scope
+            .messages(of(&[Kind::MessageV1, Kind::MessageV2]).map(|envelope| envelope.payload_key)),
+    )?;
+    let payload = |envelope: &Envelope| {
+        let (position, key) = (&envelope.position, &envelope.payload_key);
+        match envelope.kind {
+            Kind::ContactBundle => bundles.get(position).cloned().map(Payload::ContactBundle),
+            Kind::Invite => invites.get(key).cloned().map(Payload::Invite),
+            Kind::MessageV1 | Kind::MessageV2 => messages.get(key).cloned().map(Payload::Message),
+            _ => None,
         }
-        Ok(asked(ctx)?.load(ReasonAt(self.0.position)).await?)
-    }
+    };
+    Ok(envelopes.iter().map(payload).collect())
+}
+
+async fn undecodable(
+    call: Call<'_>,
+    envelopes: &[Envelope],
+    _: (),
+) -> Result<Vec<Option<String>>, Trouble> {
+    let unread = envelopes.iter().filter(|envelope| envelope.kind == Kind::Undecodable);
+    let found = call.scope().reasons_at(unread.map(|envelope| envelope.position)).await?;
+    Ok(envelopes.iter().map(|envelope| found.get(&envelope.position).cloned()).collect())
+}
+
+/// The envelopes at positions, which must be there.
+pub(super) async fn at(
+    call: Call<'_>,
+    positions: impl Iterator<Item = Position> + Clone,
+) -> Result<Vec<Result<Envelope, Trouble>>, Trouble> {
+    let found = call.scope().envelopes_at(positions.clone()).await?;
+    let envelope = |position: Position| {
+        found.get(&position).cloned().ok_or_else(|| Trouble::rebuilding("envelopes"))
+    };
+    Ok(positions.map(envelope).collect())
+}
+
+/// The envelopes that hold payloads.
+pub(super) async fn copies(
+    call: Call<'_>,
+    payloads: impl Iterator<Item = Uuid> + Clone,
+) -> Result<Vec<Vec<Envelope>>, Trouble> {
+    let found = call.scope().copies_of(payloads.clone()).await?;
+    Ok(payloads.map(|payload| found.get(&payload).cloned().unwrap_or_default()).collect())
 }

@@ -1,63 +1,44 @@
-use async_graphql::{Context, Description, ID, Object, Result};
-use store::read;
+use store::read::{Envelope, Invite};
 
-use super::{account::Account, envelope::Envelope, words::Verification};
+use super::{account::Account, envelope, words::Verification};
 use crate::{
+    exec::{ID, Statements, Table, object},
     node_id::NodeId,
+    paging::connection,
     scalars::DateTime,
-    scope::{CopiesOf, asked},
 };
 
-/// One invitation, however many inboxes hold a copy of it.
-#[derive(Description)]
-pub(crate) struct Invite(read::Invite);
-
-impl From<read::Invite> for Invite {
-    fn from(row: read::Invite) -> Self {
-        Invite(row)
-    }
-}
-
-#[Object(use_type_description = true)]
-impl Invite {
-    /// Stable across rebuilds of the index.
-    pub(crate) async fn id(&self) -> ID {
-        NodeId::Invite(self.0.id).encode()
-    }
-
-    /// Claimed by the header: bundles are public, so a header proves that both identities exist, not who wrote it.
-    async fn sender(&self) -> Account {
-        Account::at(self.0.sender)
-    }
-
-    /// Who is invited, as the header says.
-    async fn recipient(&self) -> Account {
-        Account::at(self.0.recipient)
-    }
-
-    /// When, as the header says.
-    async fn created_at(&self) -> DateTime {
-        DateTime(self.0.created_ns)
-    }
-
-    /// What the signatures of both parties' bundles prove.
-    async fn verification(&self) -> Verification {
-        self.0.verification.into()
-    }
-
-    /// The copies: usually one in each inbox. Of very many only the first 100 in the order of indexing.
-    async fn envelopes(&self, ctx: &Context<'_>) -> Result<Vec<Envelope>> {
-        let copies = asked(ctx)?.load(CopiesOf(self.0.id)).await?.unwrap_or_default();
-        Ok(copies.into_iter().map(Envelope::from).collect())
-    }
-
-    /// Is there a copy in the sender's inbox?
-    async fn delivered_to_sender(&self) -> bool {
-        self.0.delivered_to_sender
-    }
-
-    /// Is there a copy in the recipient's inbox?
-    async fn delivered_to_recipient(&self) -> bool {
-        self.0.delivered_to_recipient
-    }
-}
+object!(
+    Invite,
+    Table::new("Invite", "One invitation, however many inboxes hold a copy of it.")
+        .implements("Node")
+        .member_of("Payload")
+        .leaf("id", ID, |invite: &Invite| NodeId::Invite(invite.id).encode())
+        .inline(
+            "sender",
+            "Claimed by the header: bundles are public, so a header proves that both identities exist, not who wrote it.",
+            |invite| Account::at(invite.sender)
+        )
+        .inline("recipient", "Who is invited, as the header says.", |invite| {
+            Account::at(invite.recipient)
+        })
+        .leaf("createdAt", "When, as the header says.", |invite| DateTime(invite.created_ns))
+        .leaf("verification", "What the signatures of both parties' bundles prove.", |invite| {
+            Verification::from(invite.verification)
+        })
+        .load(
+            "envelopes",
+            "The copies: usually one in each inbox. Of very many only the first 100 in the order of indexing.",
+            Statements::of(1),
+            async |call, invites: &[Invite], _: ()| -> Result<Vec<Vec<Envelope>>, _> {
+                envelope::copies(call, invites.iter().map(|invite| invite.id)).await
+            }
+        )
+        .leaf("deliveredToSender", "Is there a copy in the sender's inbox?", |invite| {
+            invite.delivered_to_sender
+        })
+        .leaf("deliveredToRecipient", "Is there a copy in the recipient's inbox?", |invite| {
+            invite.delivered_to_recipient
+        })
+);
+connection!(Invite, "InviteConnection", "InviteEdge");

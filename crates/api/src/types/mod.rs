@@ -21,6 +21,8 @@ mod subscription;
 mod topic;
 mod words;
 
+pub(crate) use lists::Listed;
 pub(crate) use query::Query;
 pub(crate) use status::log_cursor;
-pub(crate) use subscription::{Subscription, position};
+pub(crate) use subscription::position;
+pub(crate) use words::{Generation, PayloadKind, TopicKind, Verification};

@@ -1,20 +1,17 @@
-use async_graphql::{Context, ID, Interface, Result};
-use store::log::topic_key;
+use std::collections::HashMap;
 
-use super::{
-    account::Account, contact_bundle::ContactBundle, conversation::Conversation,
-    envelope::Envelope, invite::Invite, message::Message, topic::Topic,
+use async_graphql::ID;
+use store::{
+    log::topic_key,
+    read::{ContactBundle, Conversation, Envelope, Invite, Message, Topic},
 };
-use crate::{
-    node_id::NodeId,
-    scope::{
-        AccountBy, BundleAt, ConversationBy, EnvelopesBy, InviteBy, MessageBy, TopicBy, asked,
-    },
-};
+use wire::Digest;
 
-/// A thing with an id, by which it can be asked for again.
-#[derive(Interface)]
-#[graphql(field(name = "id", ty = "ID", desc = "Stable across rebuilds of the index."))]
+use super::account::Account;
+use crate::{error::Trouble, exec::one_of, node_id::NodeId, scope::Scope};
+
+/// A thing with an id.
+#[derive(Clone)]
 pub(crate) enum Node {
     Topic(Topic),
     Envelope(Envelope),
@@ -25,43 +22,81 @@ pub(crate) enum Node {
     Message(Message),
 }
 
-impl Node {
-    /// What an id names, if there is such a thing.
-    pub(crate) async fn find(ctx: &Context<'_>, id: &ID) -> Result<Option<Node>> {
-        let Some(id) = NodeId::decode(id) else { return Ok(None) };
-        let asked = asked(ctx)?;
-        Ok(match id {
-            NodeId::Topic(name) => {
-                asked.load(TopicBy(topic_key(&name))).await?.map(|row| Node::Topic(row.into()))
-            }
-            NodeId::Conversation(name) => asked
-                .load(ConversationBy(topic_key(&name)))
-                .await?
-                .map(|row| Node::Conversation(row.into())),
-            NodeId::Account(address) => {
-                asked.load(AccountBy(address)).await?.map(|row| Node::Account(row.into()))
-            }
-            NodeId::Invite(key) => {
-                asked.load(InviteBy(key)).await?.map(|row| Node::Invite(row.into()))
-            }
-            NodeId::Message(key) => {
-                asked.load(MessageBy(key)).await?.map(|row| Node::Message(row.into()))
-            }
-            NodeId::Envelope(digest, ns) => asked
-                .load(EnvelopesBy(digest))
-                .await?
-                .and_then(|copies| copies.into_iter().find(|copy| copy.timestamp_ns == ns))
-                .map(|row| Node::Envelope(row.into())),
-            NodeId::ContactBundle(digest, ns) => {
-                let copies = asked.load(EnvelopesBy(digest)).await?.unwrap_or_default();
-                match copies.into_iter().find(|copy| copy.timestamp_ns == ns) {
-                    Some(envelope) => asked
-                        .load(BundleAt(envelope.position))
-                        .await?
-                        .map(|row| Node::ContactBundle(row.into())),
-                    None => None,
-                }
-            }
-        })
-    }
+one_of!(interface Node, "Node", "A thing with an id, by which it can be asked for again.", {
+    Topic,
+    Envelope,
+    Account,
+    ContactBundle,
+    Invite,
+    Conversation,
+    Message,
+});
+
+/// Statements that finding things takes: one a kind, and one more for bundles, which are found by their envelopes.
+pub(super) const STATEMENTS: usize = 7;
+
+/// The envelope among copies that has this time.
+fn published(
+    copies: &HashMap<Digest, Vec<Envelope>>,
+    digest: Digest,
+    ns: u64,
+) -> Option<&Envelope> {
+    copies.get(&digest)?.iter().find(|copy| copy.timestamp_ns == ns)
+}
+
+/// What ids name, where there is such a thing; in their order.
+pub(super) async fn find(scope: &Scope, ids: &[ID]) -> Result<Vec<Option<Node>>, Trouble> {
+    let ids: Vec<Option<NodeId>> = ids.iter().map(NodeId::decode).collect();
+    let known = || ids.iter().flatten();
+    let (topics, conversations, accounts, invites, messages, copies) = futures::try_join!(
+        scope.topics(known().filter_map(|id| match id {
+            NodeId::Topic(name) => Some(topic_key(name)),
+            _ => None,
+        })),
+        scope.conversations(known().filter_map(|id| match id {
+            NodeId::Conversation(name) => Some(topic_key(name)),
+            _ => None,
+        })),
+        scope.accounts(known().filter_map(|id| match id {
+            NodeId::Account(address) => Some(*address),
+            _ => None,
+        })),
+        scope.invites(known().filter_map(|id| match id {
+            NodeId::Invite(key) => Some(*key),
+            _ => None,
+        })),
+        scope.messages(known().filter_map(|id| match id {
+            NodeId::Message(key) => Some(*key),
+            _ => None,
+        })),
+        scope.envelopes_by(known().filter_map(|id| match id {
+            NodeId::Envelope(digest, _) | NodeId::ContactBundle(digest, _) => Some(*digest),
+            _ => None,
+        })),
+    )?;
+    let bundles = scope
+        .bundles_at(known().filter_map(|id| match id {
+            NodeId::ContactBundle(digest, ns) => Some(published(&copies, *digest, *ns)?.position),
+            _ => None,
+        }))
+        .await?;
+    let node = |id: &NodeId| match id {
+        NodeId::Topic(name) => topics.get(&topic_key(name)).cloned().map(Node::Topic),
+        NodeId::Conversation(name) => {
+            conversations.get(&topic_key(name)).cloned().map(Node::Conversation)
+        }
+        NodeId::Account(address) => {
+            accounts.get(address).copied().map(|row| Node::Account(row.into()))
+        }
+        NodeId::Invite(key) => invites.get(key).cloned().map(Node::Invite),
+        NodeId::Message(key) => messages.get(key).cloned().map(Node::Message),
+        NodeId::Envelope(digest, ns) => {
+            published(&copies, *digest, *ns).cloned().map(Node::Envelope)
+        }
+        NodeId::ContactBundle(digest, ns) => {
+            let envelope = published(&copies, *digest, *ns)?;
+            bundles.get(&envelope.position).cloned().map(Node::ContactBundle)
+        }
+    };
+    Ok(ids.iter().map(|id| id.as_ref().and_then(node)).collect())
 }

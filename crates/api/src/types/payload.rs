@@ -1,11 +1,16 @@
-use async_graphql::Union;
+use store::read::{ContactBundle, Invite, Message};
 
-use super::{contact_bundle::ContactBundle, invite::Invite, message::Message};
+use crate::exec::one_of;
 
-/// What an envelope says, as far as anyone without keys can read it.
-#[derive(Union)]
+/// What an envelope says.
 pub(crate) enum Payload {
     ContactBundle(ContactBundle),
     Invite(Invite),
     Message(Message),
 }
+
+one_of!(union Payload, "Payload", "What an envelope says, as far as anyone without keys can read it.", {
+    ContactBundle,
+    Invite,
+    Message,
+});

@@ -1,223 +1,253 @@
 //! The root fields.
 
-use async_graphql::{Context, Description, ID, Object, Result};
-use futures::future::try_join_all;
-use store::{log::topic_key, read};
+use async_graphql::{ID, InputObject};
+use store::{
+    log::topic_key,
+    read::{self, Hops},
+};
 
 use super::{
-    account::Account, analytics::Analytics, contact_bundle::ContactBundle,
-    conversation::Conversation, envelope::Envelope, filters::*, invite::Invite, lists,
-    message::Message, node::Node, orders::*, reachability::Reachability, status::Status,
-    topic::Topic,
+    account::{self, Account},
+    analytics::Analytics,
+    lists::{self, *},
+    node::{self, Node},
+    reachability, status,
 };
 use crate::{
     error::Trouble,
-    paging::{Args, Connection, Total, at_most},
+    exec::{Call, Selection, Statements, Table, arguments, object},
+    paging::{Connection, Total, at_most, connect},
     scalars::{Address, Hex},
-    scope::{AccountBy, EnvelopesBy, TopicBy, asked},
 };
 
-/// What can be asked.
-#[derive(Description)]
+/// What can be asked. There is one row of it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Query;
 
-#[Object(use_type_description = true)]
-#[expect(clippy::too_many_arguments, reason = "the arguments of the fields")]
-impl Query {
-    /// The thing that has this id; null when there is none.
-    async fn node(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Its id.")] id: ID,
-    ) -> Result<Option<Node>> {
-        Node::find(ctx, &id).await
-    }
+object!(
+    Query,
+    Table::new("Query", "What can be asked.")
+        .load("node", "The thing that has this id; null when there is none.", Statements::of(node::STATEMENTS), one_node)
+        .load(
+            "nodes",
+            "The things that have these ids, in their order; null in the place of those that are not there.",
+            Statements::of(node::STATEMENTS),
+            nodes
+        )
+        .load(
+            "status",
+            "Up to which point this answer speaks, how far each source is, what lags.",
+            status::STATEMENTS,
+            async |call, rows: &[Query], _: ()| status::now(call, rows.len()).await
+        )
+        .inline("analytics", "Figures about the index.", |_: &Query| Analytics)
+        .load(
+            "topic",
+            "The topic of this name; null when nothing was ever published on it.",
+            Statements::of(1),
+            topic
+        )
+        .load(
+            "topics",
+            "Every topic that anything was published on.",
+            Statements::of(1),
+            async |call, _: &[Query], mut asked: TopicPages| -> Page<read::Topic> {
+                let (order, args) = (asked.order_by.take(), asked.args());
+                lists::list(call, asked.filter.unwrap_or_default().into(), order, args).await
+            }
+        )
+        .load(
+            "envelope",
+            "The envelope that has this digest; of several published at different times, the first that was indexed.",
+            Statements::of(1),
+            envelope
+        )
+        .load(
+            "envelopes",
+            "Default order is the order of indexing: a reader who pages forward sees every envelope exactly once.",
+            Statements::of(1),
+            async |call, _: &[Query], mut asked: EnvelopePages| -> Page<read::Envelope> {
+                let (order, args) = (asked.order_by.take(), asked.args());
+                lists::list(call, asked.filter.unwrap_or_default().try_into()?, order, args).await
+            }
+        )
+        .load(
+            "account",
+            "The wallet that has this address; null when the network never named it.",
+            Statements::saving(|below| {
+                account::saved_by_row(below) + below.along(&["contactBundle"]).len()
+            }),
+            one_account
+        )
+        .load(
+            "accounts",
+            "Every wallet that a topic, a bundle or a header names.",
+            Statements::saving(|below| {
+                let saved = |path: &[&str]| -> usize {
+                    below.along(path).into_iter().map(account::saved_by_row).sum()
+                };
+                saved(&["nodes"]) + saved(&["edges", "node"])
+            }),
+            async |call, _: &[Query], mut asked: AccountPages| -> Page<Account> {
+                let (order, args) = (asked.order_by.take(), asked.args());
+                lists::list(call, asked.filter.unwrap_or_default().try_into()?, order, args).await
+            }
+        )
+        .load(
+            "reachability",
+            "Who can be reached on the network, by which generation. At most 500 addresses; the answer keeps their order.",
+            Statements::of(1),
+            async |call, _: &[Query], asked| reachability::reachability(call, asked).await
+        )
+        .load(
+            "contactBundles",
+            "Every publication of keys on a contact topic.",
+            Statements::of(1),
+            async |call, _: &[Query], mut asked: ContactBundlePages| -> Page<read::ContactBundle> {
+                let (order, args) = (asked.order_by.take(), asked.args());
+                lists::list(call, asked.filter.unwrap_or_default().into(), order, args).await
+            }
+        )
+        .load(
+            "invites",
+            "Every invitation.",
+            Statements::saving(|below| bundles(below, "sender") + bundles(below, "recipient")),
+            invites
+        )
+        .load(
+            "conversations",
+            "Every conversation.",
+            Statements::of(1),
+            async |call, _: &[Query], mut asked: ConversationPages| -> Page<read::Conversation> {
+                let (order, args) = (asked.order_by.take(), asked.args());
+                lists::list(call, asked.filter.unwrap_or_default().into(), order, args).await
+            }
+        )
+        .load(
+            "messages",
+            "Every V1 and V2 message.",
+            Statements::of(1),
+            async |call, _: &[Query], mut asked: MessagePages| -> Page<read::Message> {
+                let (order, args) = (asked.order_by.take(), asked.args());
+                lists::list(call, asked.filter.unwrap_or_default().into(), order, args).await
+            }
+        )
+);
 
-    /// The things that have these ids, in their order; null in the place of those that are not there.
-    async fn nodes(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Their ids, at most 500.")] ids: Vec<ID>,
-    ) -> Result<Vec<Option<Node>>> {
-        at_most("ids", &ids)?;
-        try_join_all(ids.iter().map(|id| Node::find(ctx, id))).await
-    }
+/// A list of the one row.
+type Page<T> = Result<Vec<Connection<T>>, Trouble>;
 
-    /// Up to which point this answer speaks, how far each source is, what lags.
-    async fn status(&self, ctx: &Context<'_>) -> Result<Status> {
-        Status::now(ctx).await
-    }
+/// Which thing.
+#[derive(InputObject)]
+struct ById {
+    /// Its id.
+    id: ID,
+}
 
-    /// Figures about the index.
-    async fn analytics(&self) -> Analytics {
-        Analytics
-    }
+/// Which things.
+#[derive(InputObject)]
+struct ByIds {
+    /// Their ids, at most 500.
+    ids: Vec<ID>,
+}
 
-    /// The topic of this name; null when nothing was ever published on it.
-    async fn topic(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Its name, byte for byte.")] name: String,
-    ) -> Result<Option<Topic>> {
-        Ok(asked(ctx)?.load(TopicBy(topic_key(&name))).await?.map(Topic::from))
-    }
+/// Which topic.
+#[derive(InputObject)]
+struct ByName {
+    /// Its name, byte for byte.
+    name: String,
+}
 
-    /// Every topic that anything was published on.
-    async fn topics(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<TopicFilter>,
-        #[graphql(desc = "By default the most recently active first.")] order_by: Option<
-            TopicOrder,
-        >,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Topic>> {
-        let filter = read::TopicFilter::from(filter.unwrap_or_default());
-        let args = Args { first, after, last, before };
-        lists::topics(ctx, filter, order_by, args, Total::Topics).await
-    }
+/// Which envelope.
+#[derive(InputObject)]
+struct ByDigest {
+    /// SHA-256(topic ‖ message), 32 bytes.
+    digest: Hex,
+}
 
-    /// The envelope that has this digest; of several published at different times, the first that was indexed.
-    async fn envelope(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "SHA-256(topic ‖ message), 32 bytes.")] digest: Hex,
-    ) -> Result<Option<Envelope>> {
-        let digest = <[u8; 32]>::try_from(digest.0)
-            .map_err(|_| Trouble::input("a digest has 32 bytes, which is 64 hexadecimal digits"))?;
-        let copies = asked(ctx)?.load(EnvelopesBy(digest.into())).await?.unwrap_or_default();
-        Ok(copies.into_iter().next().map(Envelope::from))
-    }
+/// Which wallet.
+#[derive(InputObject)]
+struct ByAddress {
+    /// Its address.
+    address: Address,
+}
 
-    /// Default order is the order of indexing: a reader who pages forward sees every envelope exactly once.
-    async fn envelopes(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<EnvelopeFilter>,
-        #[graphql(desc = "By default in the order of indexing.")] order_by: Option<EnvelopeOrder>,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Envelope>> {
-        let filter = read::EnvelopeFilter::try_from(filter.unwrap_or_default())?;
-        let args = Args { first, after, last, before };
-        lists::envelopes(ctx, filter, order_by, args, Total::Envelopes).await
-    }
+arguments!(ById, ByIds, ByName, ByDigest, ByAddress);
 
-    /// The wallet that has this address; null when the network never named it.
-    async fn account(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Its address.")] address: Address,
-    ) -> Result<Option<Account>> {
-        Ok(asked(ctx)?.load(AccountBy(address.0)).await?.map(Account::from))
-    }
+async fn one_node(call: Call<'_>, _: &[Query], asked: ById) -> Result<Vec<Option<Node>>, Trouble> {
+    node::find(call.scope(), &[asked.id]).await
+}
 
-    /// Every wallet that a topic, a bundle or a header names.
-    async fn accounts(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<AccountFilter>,
-        #[graphql(desc = "By default the most recently first seen.")] order_by: Option<
-            AccountOrder,
-        >,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Account>> {
-        let filter = read::AccountFilter::try_from(filter.unwrap_or_default())?;
-        let args = Args { first, after, last, before };
-        lists::accounts(ctx, filter, order_by, args, Total::Accounts).await
-    }
+async fn nodes(
+    call: Call<'_>,
+    _: &[Query],
+    asked: ByIds,
+) -> Result<Vec<Vec<Option<Node>>>, Trouble> {
+    at_most("ids", &asked.ids)?;
+    Ok(vec![node::find(call.scope(), &asked.ids).await?])
+}
 
-    /// Who can be reached on the network, by which generation. At most 500 addresses; the answer keeps their order.
-    async fn reachability(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Whom to look for.")] addresses: Vec<Address>,
-    ) -> Result<Vec<Reachability>> {
-        Reachability::of(ctx, &addresses).await
-    }
+async fn topic(
+    call: Call<'_>,
+    _: &[Query],
+    asked: ByName,
+) -> Result<Vec<Option<read::Topic>>, Trouble> {
+    let key = topic_key(&asked.name);
+    Ok(vec![call.scope().topics([key].into_iter()).await?.remove(&key)])
+}
 
-    /// Every publication of keys on a contact topic.
-    async fn contact_bundles(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<ContactBundleFilter>,
-        #[graphql(desc = "By time of publication; by default the newest first.")] order_by: Option<
-            TimeOrder,
-        >,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<ContactBundle>> {
-        let filter = read::ContactBundleFilter::from(filter.unwrap_or_default());
-        let args = Args { first, after, last, before };
-        lists::contact_bundles(ctx, filter, order_by, args, Total::ContactBundles).await
-    }
+async fn envelope(
+    call: Call<'_>,
+    _: &[Query],
+    asked: ByDigest,
+) -> Result<Vec<Option<read::Envelope>>, Trouble> {
+    let digest = <[u8; 32]>::try_from(asked.digest.0)
+        .map_err(|_| Trouble::input("a digest has 32 bytes, which is 64 hexadecimal digits"))?
+        .into();
+    let copies = call.scope().envelopes_by([digest].into_iter()).await?.remove(&digest);
+    Ok(vec![copies.and_then(|copies| copies.into_iter().next())])
+}
 
-    /// Every invitation.
-    async fn invites(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<InviteFilter>,
-        #[graphql(desc = "By the time in the header; by default the newest first.")]
-        order_by: Option<TimeOrder>,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Invite>> {
-        let filter = read::InviteFilter::from(filter.unwrap_or_default());
-        let args = Args { first, after, last, before };
-        lists::invites(ctx, filter, order_by, args, Total::Invites).await
-    }
+async fn one_account(
+    call: Call<'_>,
+    _: &[Query],
+    asked: ByAddress,
+) -> Result<Vec<Option<Account>>, Trouble> {
+    let (scope, addresses) = (call.scope(), [asked.address.0]);
+    let snapshot = scope.snapshot().await?;
+    let rows = if call.below().has_any(&["contactBundle"]) {
+        let found = snapshot.accounts_with_bundles(&addresses, call.plan().shows_keys).await;
+        let (rows, bundles) = scope.told(found)?;
+        scope.know(bundles);
+        rows
+    } else {
+        scope.told(snapshot.accounts_by_address(&addresses).await)?
+    };
+    Ok(vec![rows.into_iter().next().map(Account::from)])
+}
 
-    /// Every conversation.
-    async fn conversations(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<ConversationFilter>,
-        #[graphql(desc = "By default the most recently active first.")] order_by: Option<
-            ConversationOrder,
-        >,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Conversation>> {
-        let filter = read::ConversationFilter::from(filter.unwrap_or_default());
-        let args = Args { first, after, last, before };
-        lists::conversations(ctx, filter, order_by, args, Total::Conversations).await
-    }
+/// How often the current bundles of one side of invitations are asked for.
+fn bundles(below: &Selection, side: &str) -> usize {
+    below.along(&["nodes", side, "contactBundle"]).len()
+        + below.along(&["edges", "node", side, "contactBundle"]).len()
+}
 
-    /// Every V1 and V2 message.
-    async fn messages(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<MessageFilter>,
-        #[graphql(desc = "By the time in the header; by default the newest first.")]
-        order_by: Option<TimeOrder>,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Message>> {
-        let filter = read::MessageFilter::from(filter.unwrap_or_default());
-        let args = Args { first, after, last, before };
-        lists::messages(ctx, filter, order_by, args, Total::Messages).await
+/// Where bundles are asked for, they come with the page.
+async fn invites(call: Call<'_>, _: &[Query], mut asked: InvitePages) -> Page<read::Invite> {
+    let (order, args) = (asked.order_by.take(), asked.args());
+    let filter = read::InviteFilter::from(asked.filter.unwrap_or_default());
+    let hops = Hops {
+        sender: bundles(call.below(), "sender") > 0,
+        recipient: bundles(call.below(), "recipient") > 0,
+        keys: call.plan().shows_keys,
+    };
+    if !hops.sender && !hops.recipient {
+        return lists::list(call, filter, order, args).await;
     }
+    let (place, request) = lists::request::<read::Invite>(&filter, order, &args)?;
+    let scope = call.scope();
+    let found = scope.snapshot().await?.invites_with_bundles(&filter, &request, hops).await;
+    let (page, bundles) = scope.told(found)?;
+    scope.know(bundles);
+    Ok(vec![connect(place, &request, page, Total::Of(None, filter.into()))])
 }

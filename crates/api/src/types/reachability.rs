@@ -1,61 +1,71 @@
 use std::collections::HashMap;
 
-use async_graphql::{Context, Description, Object, Result};
+use async_graphql::InputObject;
+use wire::Address as Wallet;
 
 use super::{account::Account, words::Generation};
 use crate::{
+    error::Trouble,
+    exec::{Call, Statements, Table, arguments, object},
     paging::at_most,
     scalars::Address,
-    scope::{AccountBy, asked},
 };
 
 /// Can a wallet be written to, and how?
-#[derive(Description)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reachability {
-    address: wire::Address,
+    address: Wallet,
     generations: Vec<wire::Generation>,
 }
 
-impl Reachability {
-    /// Of each of these addresses, in their order.
-    pub(crate) async fn of(ctx: &Context<'_>, addresses: &[Address]) -> Result<Vec<Reachability>> {
-        at_most("addresses", addresses)?;
-        let scope = &asked(ctx)?.scope;
-        let addresses: Vec<wire::Address> = addresses.iter().map(|address| address.0).collect();
-        let snapshot = scope.snapshot().await?;
-        let mut found: HashMap<wire::Address, Vec<wire::Generation>> = HashMap::new();
-        for (address, generation) in scope.told(snapshot.reachability(&addresses).await)? {
-            found.entry(address).or_default().push(generation);
-        }
-        Ok(addresses
-            .into_iter()
-            .map(|address| Reachability {
-                address,
-                generations: found.get(&address).cloned().unwrap_or_default(),
-            })
-            .collect())
-    }
+object!(
+    Reachability,
+    Table::new("Reachability", "Can a wallet be written to, and how?")
+        .leaf("address", "The address that was asked about.", |one: &Reachability| {
+            Address(one.address)
+        })
+        .load("account", "The wallet, when the network ever named it.", Statements::of(1), account)
+        .leaf("reachable", "Has it published keys that are verified to be its own?", |one| {
+            !one.generations.is_empty()
+        })
+        .leaf("generations", "In which generations.", |one| {
+            one.generations.iter().map(|one| Generation::from(*one)).collect::<Vec<_>>()
+        })
+);
+
+async fn account(
+    call: Call<'_>,
+    asked: &[Reachability],
+    _: (),
+) -> Result<Vec<Option<Account>>, Trouble> {
+    let found = call.scope().accounts(asked.iter().map(|one| one.address)).await?;
+    Ok(asked.iter().map(|one| found.get(&one.address).copied().map(Account::from)).collect())
 }
 
-#[Object(use_type_description = true)]
-impl Reachability {
-    /// The address that was asked about.
-    async fn address(&self) -> Address {
-        Address(self.address)
-    }
+/// Whom to look for.
+#[derive(InputObject)]
+pub(super) struct Addresses {
+    /// Whom to look for.
+    addresses: Vec<Address>,
+}
+arguments!(Addresses);
 
-    /// The wallet, when the network ever named it.
-    async fn account(&self, ctx: &Context<'_>) -> Result<Option<Account>> {
-        Ok(asked(ctx)?.load(AccountBy(self.address)).await?.map(Account::from))
+/// Of each of these addresses, in their order.
+pub(super) async fn reachability(
+    call: Call<'_>,
+    asked: Addresses,
+) -> Result<Vec<Vec<Reachability>>, Trouble> {
+    at_most("addresses", &asked.addresses)?;
+    let scope = call.scope();
+    let addresses: Vec<Wallet> = asked.addresses.iter().map(|address| address.0).collect();
+    let snapshot = scope.snapshot().await?;
+    let mut found: HashMap<Wallet, Vec<wire::Generation>> = HashMap::new();
+    for (address, generation) in scope.told(snapshot.reachability(&addresses).await)? {
+        found.entry(address).or_default().push(generation);
     }
-
-    /// Has it published keys that are verified to be its own?
-    async fn reachable(&self) -> bool {
-        !self.generations.is_empty()
-    }
-
-    /// In which generations.
-    async fn generations(&self) -> Vec<Generation> {
-        self.generations.iter().map(|generation| (*generation).into()).collect()
-    }
+    let one = |address: Wallet| Reachability {
+        address,
+        generations: found.get(&address).cloned().unwrap_or_default(),
+    };
+    Ok(vec![addresses.into_iter().map(one).collect()])
 }

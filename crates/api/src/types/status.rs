@@ -1,15 +1,19 @@
 use std::sync::Arc;
 
-use async_graphql::{Context, Description, Object, Result, SimpleObject};
+use chrono::Utc;
 use store::{
     Position,
     read::{self, Key, Tie},
+    sources::Source,
+    watermarks::Watermark,
 };
 
 use crate::{
     cursor::{self, Place},
+    error::Trouble,
+    exec::{Call, Statements, Table, object},
     scalars::{DateTime, UInt64},
-    scope::{Scope, asked},
+    scope::QueueDepth,
 };
 
 /// The cursor of a position in the log: it fits every list in the order of indexing.
@@ -19,114 +23,122 @@ pub(crate) fn log_cursor(position: Position) -> Option<String> {
 }
 
 /// How far the index is.
-#[derive(Description)]
+#[derive(Clone)]
 pub(crate) struct Status {
-    row: read::Status,
-    scope: Arc<Scope>,
+    row: Arc<read::Status>,
+    network: Arc<str>,
+    now: chrono::DateTime<Utc>,
 }
 
-impl Status {
-    pub(crate) async fn now(ctx: &Context<'_>) -> Result<Status> {
-        let scope = asked(ctx)?.scope.clone();
-        let row = scope.told(scope.snapshot().await?.status().await)?;
-        Ok(Status { row, scope })
-    }
+/// Statements that it takes.
+pub(super) const STATEMENTS: Statements = Statements::of(3);
+
+/// The same for everyone who asks.
+pub(super) async fn now(call: Call<'_>, askers: usize) -> Result<Vec<Status>, Trouble> {
+    let scope = call.scope();
+    let row = Arc::new(scope.told(scope.snapshot().await?.status().await)?);
+    Ok(vec![Status { row, network: scope.network.clone(), now: scope.now }; askers])
 }
 
-#[Object(use_type_description = true)]
-impl Status {
-    /// The network that is indexed.
-    async fn network(&self) -> &str {
-        &self.scope.network
-    }
+object!(
+    Status,
+    Table::new("Status", "How far the index is.")
+        .leaf("network", "The network that is indexed.", |status: &Status| {
+            status.network.to_string()
+        })
+        .leaf(
+            "head",
+            "The cursor of the newest envelope that a reader may see. It fits every list in the order of indexing.",
+            |status| log_cursor(status.row.head)
+        )
+        .leaf("envelopeCount", "How many envelopes a reader may see.", |status| {
+            UInt64(u64::try_from(status.row.head.0).unwrap_or(0))
+        })
+        .inline("sources", "Where envelopes come from, by name.", |status| {
+            let source = |source: &Source| SourceStatus { row: source.clone(), now: status.now };
+            status.row.sources.iter().map(source).collect::<Vec<_>>()
+        })
+        .inline("projections", "The derived tables, by name.", |status| {
+            let log_head = status.row.log_head;
+            let one = |mark: &Watermark| ProjectionStatus { row: mark.clone(), log_head };
+            status.row.projections.iter().map(one).collect::<Vec<_>>()
+        })
+        .load("queue", "What waits between the nodes and the log.", Statements::of(0), queue)
+);
 
-    /// The cursor of the newest envelope that a reader may see. It fits every list in the order of indexing.
-    async fn head(&self) -> Option<String> {
-        log_cursor(self.row.head)
-    }
-
-    /// How many envelopes a reader may see.
-    async fn envelope_count(&self) -> UInt64 {
-        UInt64(u64::try_from(self.row.head.0).unwrap_or(0))
-    }
-
-    /// Where envelopes come from, by name.
-    async fn sources(&self) -> Vec<SourceStatus> {
-        let now = self.scope.now;
-        let status = |source: &store::sources::Source| SourceStatus {
-            name: source.name.clone(),
-            kind: source.kind.clone(),
-            connected: source.connected,
-            last_envelope_at: source.last_envelope_at.map(DateTime::from),
-            lag_seconds: source.last_envelope_at.map(|at| (now - at).as_seconds_f64().max(0.0)),
-            error: source.error.clone(),
-        };
-        self.row.sources.iter().map(status).collect()
-    }
-
-    /// The derived tables, by name.
-    async fn projections(&self) -> Vec<ProjectionStatus> {
-        let log_head = self.row.log_head;
-        let status = |mark: &store::watermarks::Watermark| ProjectionStatus {
-            name: mark.name.clone(),
-            version: mark.version,
-            lag: UInt64(u64::try_from(log_head.0 - mark.position.0).unwrap_or(0)),
-            rebuilding: mark.rebuilding,
-        };
-        self.row.projections.iter().map(status).collect()
-    }
-
-    /// What waits between the nodes and the log.
-    async fn queue(&self) -> QueueStatus {
-        let depth = (self.scope.queue)().await;
-        QueueStatus {
-            answering: depth.is_some(),
-            depth: UInt64(depth.map_or(0, |depth| depth.ready)),
-            unacknowledged: UInt64(depth.map_or(0, |depth| depth.unacknowledged)),
-            parked: UInt64(self.row.parked),
-        }
-    }
+async fn queue(call: Call<'_>, all: &[Status], _: ()) -> Result<Vec<QueueStatus>, Trouble> {
+    let depth = (call.scope().queue)().await;
+    Ok(all.iter().map(|status| QueueStatus { depth, parked: status.row.parked }).collect())
 }
 
 /// How one source is doing.
-#[derive(SimpleObject)]
 struct SourceStatus {
-    /// Its name, unique in a deployment.
-    name: String,
-    /// The kind of node.
-    kind: String,
-    /// Is a stream open?
-    connected: bool,
-    /// When the newest envelope came from it.
-    last_envelope_at: Option<DateTime>,
-    /// How long ago that was.
-    lag_seconds: Option<f64>,
-    /// What is wrong, in words.
-    error: Option<String>,
+    row: Source,
+    now: chrono::DateTime<Utc>,
 }
+
+object!(
+    SourceStatus,
+    Table::new("SourceStatus", "How one source is doing.")
+        .leaf("name", "Its name, unique in a deployment.", |source: &SourceStatus| {
+            source.row.name.clone()
+        })
+        .leaf("kind", "The kind of node.", |source| source.row.kind.clone())
+        .leaf("connected", "Is a stream open?", |source| source.row.connected)
+        .leaf("lastEnvelopeAt", "When the newest envelope came from it.", |source| {
+            source.row.last_envelope_at.map(DateTime::from)
+        })
+        .leaf("lagSeconds", "How long ago that was.", |source| {
+            let at = source.row.last_envelope_at?;
+            Some((source.now - at).as_seconds_f64().max(0.0))
+        })
+        .leaf("error", "What is wrong, in words.", |source| source.row.error.clone())
+);
 
 /// How far one derived table is.
-#[derive(SimpleObject)]
 struct ProjectionStatus {
-    /// The table.
-    name: String,
-    /// The version that builds it. A higher one rebuilds it from the log.
-    version: i32,
-    /// How many envelopes of the log it has not read.
-    lag: UInt64,
-    /// Is it reading again what was there before?
-    rebuilding: bool,
+    row: Watermark,
+    log_head: Position,
 }
 
+object!(
+    ProjectionStatus,
+    Table::new("ProjectionStatus", "How far one derived table is.")
+        .leaf("name", "The table.", |one: &ProjectionStatus| one.row.name.clone())
+        .leaf(
+            "version",
+            "The version that builds it. A higher one rebuilds it from the log.",
+            |one| one.row.version
+        )
+        .leaf("lag", "How many envelopes of the log it has not read.", |one| {
+            UInt64(u64::try_from(one.log_head.0 - one.row.position.0).unwrap_or(0))
+        })
+        .leaf("rebuilding", "Is it reading again what was there before?", |one| one.row.rebuilding)
+);
+
 /// What waits between the nodes and the log.
-#[derive(SimpleObject)]
 struct QueueStatus {
-    /// Could the broker be asked? If not, the numbers of messages are 0 and mean nothing.
-    answering: bool,
-    /// Messages that wait for a worker; one carries many envelopes.
-    depth: UInt64,
-    /// Messages that a worker holds.
-    unacknowledged: UInt64,
-    /// Envelopes that could not be stored and are kept aside with the reason.
-    parked: UInt64,
+    depth: Option<QueueDepth>,
+    parked: u64,
 }
+
+object!(
+    QueueStatus,
+    Table::new("QueueStatus", "What waits between the nodes and the log.")
+        .leaf(
+            "answering",
+            "Could the broker be asked? If not, the numbers of messages are 0 and mean nothing.",
+            |queue: &QueueStatus| queue.depth.is_some()
+        )
+        .leaf("depth", "Messages that wait for a worker; one carries many envelopes.", |queue| {
+            UInt64(queue.depth.map_or(0, |depth| depth.ready))
+        })
+        .leaf("unacknowledged", "Messages that a worker holds.", |queue| {
+            UInt64(queue.depth.map_or(0, |depth| depth.unacknowledged))
+        })
+        .leaf(
+            "parked",
+            "Envelopes that could not be stored and are kept aside with the reason.",
+            |queue| UInt64(queue.parked)
+        )
+);

@@ -1,101 +1,77 @@
-use async_graphql::{Context, Description, ID, Object, Result};
-use store::read;
+use store::read::Topic;
 
 use super::{
-    account::Account, envelope::Envelope, filters::EnvelopeFilter, lists, orders::EnvelopeOrder,
+    account::Account,
+    lists::{self, EnvelopePages},
     words::TopicKind,
 };
 use crate::{
+    error::Trouble,
+    exec::{Call, ID, Statements, Table, object},
     node_id::NodeId,
-    paging::{Args, Connection, Total},
+    paging::{Connection, connection},
     scalars::{DateTime, UInt64},
-    scope::{TopicBy, asked},
 };
 
-/// A name on the network that envelopes are published under.
-#[derive(Description)]
-pub(crate) struct Topic(read::Topic);
-
-impl From<read::Topic> for Topic {
-    fn from(row: read::Topic) -> Self {
-        Topic(row)
-    }
-}
-
-impl Topic {
-    /// The topic that has this key, which must be there.
-    pub(crate) async fn of(ctx: &Context<'_>, key: uuid::Uuid) -> Result<Topic> {
-        let asked = asked(ctx)?;
-        let row = asked.load(TopicBy(key)).await?;
-        Ok(row.ok_or_else(|| asked.scope.missing("topics"))?.into())
-    }
-}
-
-#[Object(use_type_description = true)]
-impl Topic {
-    /// Stable across rebuilds of the index.
-    pub(crate) async fn id(&self) -> ID {
-        NodeId::Topic(self.0.name.clone()).encode()
-    }
-
-    /// The name as the network spells it: /xmtp/0/invite-0x…/proto; binary topics as <kind>/<hex>, e.g.
-    /// group_messages_v1/0a1b…
-    async fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// What it is for.
-    async fn kind(&self) -> TopicKind {
-        self.0.kind.into()
-    }
-
-    /// The wallet that the topic belongs to, where the name says so. A direct-message topic belongs to two: see the
-    /// conversation's participants.
-    async fn account(&self) -> Option<Account> {
-        self.0.owner.filter(|_| self.0.peer.is_none()).map(Account::at)
-    }
-
-    /// How many envelopes were published on it.
-    async fn envelope_count(&self) -> UInt64 {
-        UInt64(self.0.envelope_count)
-    }
-
-    /// How many bytes of messages.
-    async fn byte_count(&self) -> UInt64 {
-        UInt64(self.0.byte_count)
-    }
-
-    /// The earliest time of its envelopes, by their senders' clocks.
-    async fn first_seen_at(&self) -> DateTime {
-        DateTime(self.0.first_seen_ns)
-    }
-
-    /// The latest time of its envelopes, by their senders' clocks.
-    async fn last_seen_at(&self) -> DateTime {
-        DateTime(self.0.last_seen_ns)
-    }
-
-    /// Its envelopes; in the order of indexing when nothing else is said.
-    #[expect(clippy::too_many_arguments, reason = "the arguments of the field")]
-    async fn envelopes(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Only those that match.")] filter: Option<EnvelopeFilter>,
-        #[graphql(desc = "By default in the order of indexing.")] order_by: Option<EnvelopeOrder>,
-        #[graphql(desc = "That many from the beginning; 50 by default, at most 500.")]
-        first: Option<i32>,
-        #[graphql(desc = "Only those after this cursor.")] after: Option<String>,
-        #[graphql(desc = "That many from the end, at most 500.")] last: Option<i32>,
-        #[graphql(desc = "Only those before this cursor.")] before: Option<String>,
-    ) -> Result<Connection<Envelope>> {
-        let unfiltered = filter.is_none();
-        let mut filter = read::EnvelopeFilter::try_from(filter.unwrap_or_default())?;
-        let here = filter.topics.as_ref().is_none_or(|keys| keys.contains(&self.0.key));
-        filter.topics = Some(if here { vec![self.0.key] } else { Vec::new() });
-        let count = self.0.envelope_count;
-        lists::envelopes(ctx, filter, order_by, Args { first, after, last, before }, |filter| {
-            if unfiltered { Total::Known(count) } else { Total::Envelopes(filter) }
+object!(
+    Topic,
+    Table::new("Topic", "A name on the network that envelopes are published under.")
+        .implements("Node")
+        .leaf("id", ID, |topic: &Topic| NodeId::Topic(topic.name.clone()).encode())
+        .leaf(
+            "name",
+            "The name as the network spells it: /xmtp/0/invite-0x…/proto; binary topics as <kind>/<hex>, e.g. \
+             group_messages_v1/0a1b…",
+            |topic| topic.name.clone()
+        )
+        .leaf("kind", "What it is for.", |topic| TopicKind::from(topic.kind))
+        .inline(
+            "account",
+            "The wallet that the topic belongs to, where the name says so. A direct-message topic belongs to two: see \
+             the conversation's participants.",
+            |topic| topic.owner.filter(|_| topic.peer.is_none()).map(Account::at)
+        )
+        .leaf("envelopeCount", "How many envelopes were published on it.", |topic| {
+            UInt64(topic.envelope_count)
         })
-        .await
-    }
+        .leaf("byteCount", "How many bytes of messages.", |topic| UInt64(topic.byte_count))
+        .leaf("firstSeenAt", "The earliest time of its envelopes, by their senders' clocks.", |topic| {
+            DateTime(topic.first_seen_ns)
+        })
+        .leaf("lastSeenAt", "The latest time of its envelopes, by their senders' clocks.", |topic| {
+            DateTime(topic.last_seen_ns)
+        })
+        .load(
+            "envelopes",
+            "Its envelopes; in the order of indexing when nothing else is said.",
+            Statements::of(1),
+            envelopes
+        )
+);
+connection!(Topic, "TopicConnection", "TopicEdge");
+
+async fn envelopes(
+    call: Call<'_>,
+    topics: &[Topic],
+    mut asked: EnvelopePages,
+) -> Result<Vec<Result<Connection<store::read::Envelope>, Trouble>>, Trouble> {
+    let keys: Vec<_> = topics.iter().map(|topic| topic.key).collect();
+    let (order, args) = (asked.order_by.take(), asked.args());
+    let Some(filter) = asked.filter else {
+        let lists = lists::lists(call, &keys, Default::default(), order, args).await?;
+        // Everything on a topic is counted already.
+        let counted = lists.into_iter().zip(topics);
+        return Ok(counted.map(|(list, topic)| Ok(list?.counted(topic.envelope_count))).collect());
+    };
+    lists::lists(call, &keys, filter.try_into()?, order, args).await
+}
+
+/// The topics of rows that have one.
+pub(super) async fn topics(
+    call: Call<'_>,
+    keys: impl Iterator<Item = uuid::Uuid> + Clone,
+) -> Result<Vec<Result<Topic, Trouble>>, Trouble> {
+    let found = call.scope().topics(keys.clone()).await?;
+    let topic = |key| found.get(&key).cloned().ok_or_else(|| Trouble::rebuilding("topics"));
+    Ok(keys.map(topic).collect())
 }
