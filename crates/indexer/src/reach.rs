@@ -31,7 +31,12 @@ pub fn database_url(config: &Config) -> anyhow::Result<String> {
 pub async fn readers(config: &Config, url: &str) -> anyhow::Result<Store> {
     let max_connections = usize::try_from(config.database.max_connections)?;
     let statement_timeout = Some(READING);
-    let options = store::Options { max_connections, statement_timeout, ..store::Options::new(url) };
+    let options = store::Options {
+        max_connections,
+        statement_timeout,
+        readers: true,
+        ..store::Options::new(url)
+    };
     Ok(Store::connect(options).await?)
 }
 

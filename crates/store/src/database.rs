@@ -20,10 +20,13 @@ pub struct Options {
     pub role: Option<String>,
     /// The longest that one statement may take.
     pub statement_timeout: Option<Duration>,
+    /// Are these connections for [`read`](crate::read)? Its statements are written to be planned once, before any value
+    /// is known; left to itself, Postgres would plan most of them anew each time, which costs more than answering them.
+    pub readers: bool,
 }
 
 impl Options {
-    /// Defaults: 8 connections, no role, no timeout.
+    /// Defaults: 8 connections, no role, no timeout, not for readers.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Options {
@@ -32,6 +35,7 @@ impl Options {
             application_name: "xmtp-indexer".into(),
             role: None,
             statement_timeout: None,
+            readers: false,
         }
     }
 }
@@ -113,6 +117,9 @@ impl Store {
 /// Seat belts for a session of ours; a connection that hangs in a transaction would hold back every reader.
 fn session(options: &Options) -> String {
     let mut setup = String::from("set idle_in_transaction_session_timeout = '60s'; set jit = off;");
+    if options.readers {
+        setup.push_str(" set plan_cache_mode = force_generic_plan;");
+    }
     if let Some(timeout) = options.statement_timeout {
         setup.push_str(&format!(" set statement_timeout = {};", timeout.as_millis()));
     }
