@@ -304,20 +304,17 @@ impl Snapshot {
         .await
     }
 
-    /// The messages of the envelopes at these positions. Private stores have none here: the statement leaves them out, by
-    /// the beginning of the name, so that it holds for those under odd names, too.
+    /// The messages of the envelopes at these positions. Private stores have none here: the view leaves them out, by the
+    /// beginning of the name, so that it holds for those under odd names, too; readers may see no more.
     ///
     /// # Errors
     /// When Postgres fails.
     pub async fn messages_at(&self, positions: &[Position]) -> Result<Vec<(Position, Bytes)>> {
         self.find(
-            "select position, g.message
-               from derived.envelopes e join ground.envelopes g using (position)
-              where position = any($1) and position <= $2 and not starts_with(g.topic, $3)",
+            "select position, message from ground.messages where position = any($1) and position <= $2",
             vec![
                 Box::new(positions.iter().map(|p| p.0).collect::<Vec<_>>()),
                 Box::new(self.head().0),
-                Box::new(wire::topic::PRIVATE_STORES),
             ],
             |row| {
                 let message: &[u8] = row.try_get(1)?;
