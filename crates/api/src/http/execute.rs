@@ -1,8 +1,10 @@
 //! One operation that has one answer.
 
+use std::time::Duration;
+
 use async_graphql::value;
 
-use super::server::Shared;
+use super::{record::Ended, server::Shared};
 use crate::{
     intake::Ready,
     transport::{
@@ -17,6 +19,22 @@ pub(super) struct Executed {
     pub(super) outcome: Outcome,
     pub(super) request_id: String,
     pub(super) statements: u64,
+    /// How long the database took, where that is measured.
+    pub(super) sql_time: Option<Duration>,
+}
+
+impl Executed {
+    /// For the log and the metrics.
+    pub(super) fn ended(&self) -> Ended<'_> {
+        Ended {
+            outcome: self.outcome.as_str(),
+            request_id: &self.request_id,
+            statements: self.statements,
+            sql_time: self.sql_time,
+            bytes: self.bytes.len(),
+            answers: 1,
+        }
+    }
 }
 
 /// Executes a query. What takes too long is given up, in the database as well: its connection is closed.
@@ -40,5 +58,11 @@ pub(super) async fn execute(shared: &Shared, ready: &Ready) -> Result<Executed, 
     let outcome = Outcome::of(response);
     reply::present(response, outcome);
     let bytes = reply::write(response, outcome, limits.answer_bytes)?;
-    Ok(Executed { bytes, outcome, request_id: answer.request_id, statements: answer.statements })
+    Ok(Executed {
+        bytes,
+        outcome,
+        request_id: answer.request_id,
+        statements: answer.statements,
+        sql_time: None,
+    })
 }

@@ -47,6 +47,12 @@ pub(super) fn queue() -> QueueProbe {
     Arc::new(|| Box::pin(async { Some(QueueDepth { ready: 3, unacknowledged: 2 }) }))
 }
 
+/// Connections of somebody who may only read.
+fn reader(url: String) -> Store {
+    let role = Some(store::grants::READER.to_owned());
+    Store::open(Options { role, ..Options::new(url) }).unwrap()
+}
+
 impl Indexed {
     #[expect(clippy::disallowed_methods, reason = "tests get their server from the environment")]
     pub(super) async fn empty() -> Indexed {
@@ -61,7 +67,7 @@ impl Indexed {
         let base = url.rsplit_once('/').map_or(url.as_str(), |(base, _)| base);
         let store = Store::connect(Options::new(format!("{base}/{name}"))).await.unwrap();
         store.migrate().await.unwrap();
-        let graph = Graph::new(store.clone(), "test", queue());
+        let graph = Graph::new(reader(format!("{base}/{name}")), "test", queue());
         Indexed { store, graph, url, name }
     }
 
@@ -71,10 +77,10 @@ impl Indexed {
         indexed
     }
 
-    /// Connections for a server. They live on the threads of who opens them, and end with these: a server's own.
+    /// Connections for a server, as somebody who may only read. They live on the threads of who opens them, and end with these: a server's own.
     pub(super) fn connect(&self) -> Store {
         let base = self.url.rsplit_once('/').map_or(self.url.as_str(), |(base, _)| base);
-        Store::open(Options::new(format!("{base}/{}", self.name))).unwrap()
+        reader(format!("{base}/{}", self.name))
     }
 
     pub(super) async fn add(&self, envelopes: Vec<Envelope>) {

@@ -6,6 +6,7 @@ mod contract;
 mod exposure;
 mod fixture;
 mod http;
+mod keys;
 mod live;
 mod nodes;
 mod paging;
