@@ -139,7 +139,7 @@ await closes('a binary frame', 4400, [INIT, Buffer.from([1, 2, 3])]);
 await closes('a huge frame', 4400, [INIT, JSON.stringify({ type: 'ping', payload: { a: 'x'.repeat(70_000) } })]);
 await closes('an operation without a query', 4400, [INIT, '{"id":"1","type":"subscribe"}']);
 await closes('an operation before the acknowledgement', 4401, [subscribe('1')]);
-await closes('a refused initialisation', 4403, ['{"type":"connection_init","payload":{"deny":true}}']);
+await closes('a refused initialisation', 4403, ['{"type":"connection_init","payload":{"apiKey":"none of ours"}}']);
 await closes('no subprotocol', 4406, [], []);
 {
   // The client itself gives up when it is offered nothing it asked for, so this one looks at the bytes.

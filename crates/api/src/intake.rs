@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     exec::{Object, Plan, Plans},
-    guard::{Document, Limits, Recent, Shape, hash},
+    guard::{Document, Limits, Listings, Recent, Rule, Shape, find_listing, hash},
     transport::{
         params::Params,
         persisted::{Documents, Persisted, Trusted},
@@ -72,8 +72,8 @@ impl Intake {
         &self.limits
     }
 
-    /// Finds out what is meant, and whether it may be executed.
-    pub(crate) fn admit(&self, params: Params) -> Result<Ready, Refused> {
+    /// Finds out what is meant, and whether it may be executed for a caller who may list so much.
+    pub(crate) fn admit(&self, params: Params, listings: Listings) -> Result<Ready, Refused> {
         let id = params.persisted().map(str::to_owned);
         let wants_cost = params.wants_cost();
         let text = self.documents.find(params.query, id.as_deref())?;
@@ -82,6 +82,12 @@ impl Intake {
         let document = &known.document;
         let operation = document.operation(params.operation_name.as_deref())?;
         let cost = document.price(operation, &params.variables, &self.shape, &self.limits)?;
+        if listings != Listings::Open
+            && let Some(rule) =
+                find_listing(&document.parsed, operation, &params.variables, &self.shape)
+        {
+            return Err(unlisted(rule, listings));
+        }
         let kind = operation.ty;
         Ok(Ready {
             operation_name: params.operation_name,
@@ -186,6 +192,25 @@ impl Ready {
         let Value::Variable(name) = &field.node.get_argument("after")?.node else { return None };
         (uses(&self.known.document.parsed, operation, name) == 1).then_some(name.as_str())
     }
+}
+
+/// Why a list is not told, and what is.
+fn unlisted(rule: &Rule, listings: Listings) -> Refused {
+    let exact: Vec<String> = rule.exact.iter().map(|name| format!("filter.{name}")).collect();
+    let exact = match exact.is_empty() {
+        true => "ask for one by its id".to_owned(),
+        false => format!("say whose by {}", exact.join(" or ")),
+    };
+    let field = rule.field;
+    let message = match listings {
+        Listings::Closed => format!("this server does not list {field} for anybody: {exact}"),
+        Listings::Open | Listings::Keyed => {
+            format!(
+                "this server lists {field} only for callers with an API key: {exact}, or send a key"
+            )
+        }
+    };
+    Refused::new(403, "FORBIDDEN", &message)
 }
 
 /// How often a document uses a variable.

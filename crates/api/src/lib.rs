@@ -16,8 +16,8 @@ mod transport;
 mod types;
 
 pub use error::Code;
-pub use guard::Limits;
-pub use http::{Admission, BindError, Exposure, Options, Rate, Server};
+pub use guard::{Limits, Listings};
+pub use http::{BindError, Exposure, Keys, Options, Rate, Server};
 pub use schema::sdl;
 pub use scope::{QueueDepth, QueueProbe};
 pub use transport::{

@@ -1,6 +1,6 @@
 //! The schema, and how one request is answered from one moment of the database.
 
-use std::{borrow::Cow, pin::Pin, sync::Arc};
+use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
 use async_graphql::{
     ContainerType, Context, ContextSelectionSet, EmptyMutation, ErrorExtensionValues, ObjectType,
@@ -130,6 +130,8 @@ pub(crate) struct Answer {
     pub(crate) request_id: String,
     /// How many statements were sent to the database.
     pub(crate) statements: u64,
+    /// How long the database took.
+    pub(crate) sql_time: Duration,
 }
 
 impl Answer {
@@ -228,9 +230,9 @@ impl Graph {
             return invalid(response, limit);
         }
         let mut extensions = Map::new();
-        let mut statements = 0;
+        let (mut statements, mut sql_time) = (0, Duration::ZERO);
         if let Some(snapshot) = run.scope.peek() {
-            statements = snapshot.statements();
+            (statements, sql_time) = (snapshot.statements(), snapshot.took());
             extensions.insert("head".into(), json!(log_cursor(snapshot.head())));
             extensions.insert("lag".into(), json!(snapshot.lag()));
         }
@@ -241,7 +243,7 @@ impl Graph {
         if !problems.is_empty() {
             reply::append_errors(&mut open, problems.iter().map(Problem::to_json));
         }
-        Ok(Answer { open, extensions, outcome, request_id, statements })
+        Ok(Answer { open, extensions, outcome, request_id, statements, sql_time })
     }
 
     /// What a subscription wants, or why it cannot be. None where a directive leaves its field out.
@@ -357,6 +359,7 @@ fn invalid(mut response: Response, limit: usize) -> Result<Answer, Refusal> {
         outcome,
         request_id: uuid::Uuid::new_v4().simple().to_string(),
         statements: 0,
+        sql_time: Duration::ZERO,
     })
 }
 

@@ -58,6 +58,7 @@ enum Command {
     Rebuild(command::rebuild::Args),
     Parked(command::parked::Args),
     Status(command::status::Args),
+    Keys(command::keys::Args),
     Devnet(command::devnet::Args),
     Schema(command::schema::Args),
     Bench(command::bench::Args),
@@ -68,14 +69,17 @@ enum Command {
 impl Command {
     /// The settings that a command's own flags stand for.
     fn overrides(&self, overrides: &mut Overrides) {
-        let mut listen = |address: &Option<String>| {
+        let mut listen = |address: &Option<String>, public: bool| {
             if let Some(address) = address {
                 overrides.set("http.listen", address);
+            }
+            if public {
+                overrides.set("http.public", "true");
             }
         };
         match self {
             Self::Up(args) => {
-                listen(&args.listen);
+                listen(&args.listen, args.public);
                 let mut sources = args.sources.clone();
                 if let Some(network) = args.network {
                     sources.push(network.source());
@@ -88,7 +92,7 @@ impl Command {
             Self::Pull(args) if !args.sources.is_empty() => {
                 overrides.set("sources", args.sources.join(","))
             }
-            Self::Serve(args) => listen(&args.listen),
+            Self::Serve(args) => listen(&args.listen, args.public),
             _ => {}
         }
     }
@@ -107,6 +111,7 @@ impl Command {
             Self::Rebuild(args) => command::rebuild::run(args, context).await,
             Self::Parked(args) => command::parked::run(args, context).await,
             Self::Status(args) => command::status::run(args, context).await,
+            Self::Keys(args) => command::keys::run(args, context).await,
             Self::Devnet(args) => command::devnet::run(args, context).await,
             Self::Schema(args) => {
                 command::schema::run(&args, &context);

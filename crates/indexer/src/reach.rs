@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ingest::Queue;
-use store::Store;
+use store::{
+    Store,
+    grants::{BY_HAND, READER, Rights},
+};
 
 use crate::{
     config::{Config, ConfigError},
@@ -27,17 +30,63 @@ pub fn database_url(config: &Config) -> anyhow::Result<String> {
     }
 }
 
-/// Opens the database for readers: connections of their own, and no statement that outlives the answer it is for.
-pub async fn readers(config: &Config, url: &str) -> anyhow::Result<Store> {
-    let max_connections = usize::try_from(config.database.max_connections)?;
-    let statement_timeout = Some(READING);
-    let options = store::Options {
-        max_connections,
-        statement_timeout,
-        readers: true,
-        ..store::Options::new(url)
+/// Opens the database for readers, wherever it is.
+pub async fn found_readers(config: &Config) -> anyhow::Result<Store> {
+    let login = match config.database.url {
+        None => embedded::running(&config.data_dir)?.and_then(|running| running.reader_url),
+        Some(_) => None,
     };
-    Ok(Store::connect(options).await?)
+    // A login of their own is enough.
+    let url = match (&config.database.reader_url, &login) {
+        (Some(url), _) => url.expose().to_owned(),
+        (None, Some(url)) => url.clone(),
+        (None, None) => database_url(config)?,
+    };
+    readers(config, &url, login.as_deref()).await
+}
+
+/// Opens the database for readers: connections of their own, no statement that outlives the answer it is for, and no more
+/// rights than reading takes. Those come with a login of their own (`database.reader_url`, or that of the embedded
+/// database), or with the readers' role, which the database's user takes on.
+pub async fn readers(config: &Config, url: &str, login: Option<&str>) -> anyhow::Result<Store> {
+    let own = config.database.reader_url.as_ref().map(|url| url.expose()).or(login);
+    let mut options = store::Options::new(own.unwrap_or(url));
+    if own.is_none() {
+        let asking =
+            Store::connect(store::Options { max_connections: 1, ..options.clone() }).await?;
+        asking.check_version().await?;
+        options.role = asking.can_become_reader().await?.then(|| READER.to_owned());
+    }
+    options.max_connections = usize::try_from(config.database.max_connections)?;
+    options.statement_timeout = Some(READING);
+    options.readers = true;
+    let store = Store::connect(options).await?;
+    store.check_version().await?;
+    judge(&store.rights().await?, config.is_public())?;
+    Ok(store)
+}
+
+/// Whether somebody with these rights may serve.
+fn judge(rights: &Rights, public: bool) -> Result<(), ConfigError> {
+    let role = &rights.role;
+    if !rights.excess.is_empty() {
+        let excess = rights.excess.join(", ");
+        let message = format!(
+            "the database's user `{role}` may do more than serving takes ({excess}): \
+             set database.reader_url to a login that is a member of {READER}; \
+             if there is no such role, let an administrator say: {BY_HAND}"
+        );
+        if public {
+            return Err(ConfigError::Usage(message));
+        }
+        tracing::warn!("{message}");
+    } else if rights.resettable {
+        tracing::info!(
+            "serving as {role}, which this session could lay down again; with a login of its own \
+             (database.reader_url) it could not"
+        );
+    }
+    Ok(())
 }
 
 /// Opens the database and checks that it has this program's version.
@@ -76,4 +125,23 @@ fn found(
         );
         ConfigError::Usage(message).into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_do_more_than_read_does_not_serve_the_public() {
+        let rights = |excess: &[&str]| Rights {
+            role: "me".into(),
+            resettable: false,
+            excess: excess.iter().map(|word| (*word).to_owned()).collect(),
+        };
+        assert!(judge(&rights(&[]), true).is_ok());
+        assert!(judge(&rights(&["it may write"]), false).is_ok());
+        let said = judge(&rights(&["it may write"]), true).unwrap_err().to_string();
+        assert!(said.contains("`me`") && said.contains("it may write"), "{said}");
+        assert!(said.contains("database.reader_url") && said.contains(READER), "{said}");
+    }
 }

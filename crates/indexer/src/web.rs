@@ -43,7 +43,7 @@ pub fn bind(
         max_lag: MAX_LAG,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    Ok(api::Server::bind_with(options, config.api.exposure()?)?)
+    Ok(api::Server::bind_with(options, config.exposure()?)?)
 }
 
 /// The process's one recorder of metrics.

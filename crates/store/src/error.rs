@@ -87,6 +87,9 @@ pub enum Error {
     /// No such projection.
     #[error("there is no projection named {0:?}; known are: {1}")]
     NoSuchProjection(String, String),
+    /// What was asked for cannot be; the sentence says why, and what can.
+    #[error("{0}")]
+    Refused(String),
 }
 
 fn describe(error: &tokio_postgres::Error) -> String {

@@ -4,6 +4,8 @@ pub mod append;
 pub mod crawl;
 pub mod database;
 pub mod error;
+pub mod grants;
+pub mod keys;
 pub mod log;
 pub mod maintenance;
 pub mod measure;

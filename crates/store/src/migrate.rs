@@ -5,6 +5,7 @@ use refinery::Migration;
 use crate::{
     database::Store,
     error::{Error, Result},
+    grants::{self, Readers},
 };
 
 mod embedded {
@@ -21,10 +22,12 @@ pub struct Migrated {
     pub from: i32,
     /// The version now.
     pub to: i32,
+    /// Whether readers have a role of their own.
+    pub readers: Readers,
 }
 
 impl Store {
-    /// Applies what is missing. Safe to run from many processes at once, and when nothing is missing.
+    /// Applies what is missing, and gives readers what they may see. Safe to run from many processes at once, and when nothing is missing.
     ///
     /// # Errors
     /// [`Error::Newer`] when the database was written by a newer program, [`Error::Migration`] when a step fails: it
@@ -62,7 +65,8 @@ async fn apply(client: &mut deadpool_postgres::Client) -> Result<Migrated> {
         .run_async(connection)
         .await
         .map_err(|error| Error::Migration(explain(&error)))?;
-    Ok(Migrated { from, to: known })
+    let readers = grants::give(client).await?;
+    Ok(Migrated { from, to: known, readers })
 }
 
 fn explain(error: &refinery::Error) -> String {

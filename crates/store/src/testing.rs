@@ -28,6 +28,24 @@ impl TestDatabase {
         TestDatabase { store, url, name }
     }
 
+    /// Its address.
+    pub(crate) fn url(&self) -> String {
+        with_database(&self.url, &self.name)
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its address for somebody else.
+    pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
+        let url = self.url();
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        format!("{scheme}://{user}:{password}@{host}")
+    }
+
     /// A database at this program's version.
     pub(crate) async fn migrated() -> TestDatabase {
         let db = TestDatabase::empty().await;

@@ -17,6 +17,7 @@ mod cost;
 mod input;
 mod lexer;
 mod limits;
+mod listings;
 mod shape;
 mod walk;
 
@@ -26,6 +27,8 @@ pub(crate) mod tests;
 pub(crate) use cache::Recent;
 pub use limits::Limits;
 pub(crate) use limits::{Kind, Refusal};
+pub use listings::Listings;
+pub(crate) use listings::{Rule, find as find_listing};
 pub(crate) use shape::Shape;
 
 use async_graphql::parser::{

@@ -1,8 +1,10 @@
 //! One operation that has one answer.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::server::Shared;
+use super::{record::Ended, server::Shared};
 use crate::{
     intake::Ready,
     transport::{refused::Refused, reply::Outcome},
@@ -14,6 +16,22 @@ pub(super) struct Executed {
     pub(super) outcome: Outcome,
     pub(super) request_id: String,
     pub(super) statements: u64,
+    /// How long the database took.
+    pub(super) sql_time: Duration,
+}
+
+impl Executed {
+    /// For the log and the metrics.
+    pub(super) fn ended(&self) -> Ended<'_> {
+        Ended {
+            outcome: self.outcome.as_str(),
+            request_id: &self.request_id,
+            statements: self.statements,
+            sql_time: Some(self.sql_time),
+            bytes: self.bytes.len(),
+            answers: 1,
+        }
+    }
 }
 
 /// Executes a query. What takes too long is given up, in the database as well: its connection is closed.
@@ -31,10 +49,12 @@ pub(super) async fn execute(shared: &Shared, ready: &Ready) -> Result<Executed, 
         answer.extensions.insert("cost".into(), cost);
     }
     if shared.exposure.debug {
-        let sql = json!({ "statements": answer.statements });
+        let milliseconds = answer.sql_time.as_secs_f64() * 1e3;
+        let sql = json!({ "statements": answer.statements, "milliseconds": milliseconds });
         answer.extensions.insert("sql".into(), sql);
     }
     let (outcome, statements) = (answer.outcome, answer.statements);
+    let sql_time = answer.sql_time;
     let request_id = std::mem::take(&mut answer.request_id);
-    Ok(Executed { bytes: answer.into_bytes(), outcome, request_id, statements })
+    Ok(Executed { bytes: answer.into_bytes(), outcome, request_id, statements, sql_time })
 }

@@ -1,11 +1,10 @@
 //! How a server is shown to the world. The defaults are fit for a public address.
 
-use std::{fmt, net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{net::IpAddr, num::NonZeroU32, time::Duration};
 
-use serde_json::{Map, Value};
-
+use super::access::Keys;
 use crate::{
-    guard::Limits,
+    guard::{Limits, Listings},
     transport::{
         origin::Cors,
         persisted::{Persisted, Trusted},
@@ -20,29 +19,6 @@ pub struct Rate {
     pub per_minute: NonZeroU32,
     /// Requests at once.
     pub burst: NonZeroU32,
-}
-
-type Admits = dyn Fn(&Map<String, Value>) -> bool + Send + Sync;
-
-/// Decides who may use a socket, by what the client sends when it begins.
-#[derive(Clone)]
-pub struct Admission(Arc<Admits>);
-
-impl Admission {
-    /// Lets in whom this is true for.
-    pub fn new(admits: impl Fn(&Map<String, Value>) -> bool + Send + Sync + 'static) -> Admission {
-        Admission(Arc::new(admits))
-    }
-
-    pub(super) fn admits(&self, payload: &Map<String, Value>) -> bool {
-        (self.0)(payload)
-    }
-}
-
-impl fmt::Debug for Admission {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Admission")
-    }
 }
 
 /// Limits and rules of a server.
@@ -67,12 +43,14 @@ pub struct Exposure {
     pub timeout: Duration,
     /// How long a body may take to come.
     pub body_timeout: Duration,
-    /// How often one address may ask; none is as often as it likes.
+    /// How often one address may ask without a key; none is as often as it likes.
     pub rate: Option<Rate>,
     /// Proxies in front of this server: what they say about where a request comes from is believed.
     pub proxies: Vec<IpAddr>,
-    /// Who may use sockets; none is everybody.
-    pub admission: Option<Admission>,
+    /// Whether callers need keys.
+    pub keys: Keys,
+    /// Who may list what they cannot name.
+    pub listings: Listings,
     /// Answers tell how many statements they took.
     pub debug: bool,
 }
@@ -91,7 +69,8 @@ impl Default for Exposure {
             body_timeout: Duration::from_secs(10),
             rate: None,
             proxies: Vec::new(),
-            admission: None,
+            keys: Keys::default(),
+            listings: Listings::default(),
             debug: false,
         }
     }

@@ -4,14 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use async_graphql::parser::types::OperationType;
 
 use super::{
-    body, encode, execute, headers, peer,
-    record::{Ended, Record},
-    server::Shared,
-    socket, stream,
+    access::Caller, body, encode, execute, headers, record::Record, server::Shared, socket, stream,
 };
 use crate::{
     intake::Ready,
-    transport::{media, media::Media, params::Params, refused::Refused},
+    transport::{media, media::Media, params::Params, refused::Refused, reply::Outcome},
 };
 
 /// One request.
@@ -37,12 +34,12 @@ pub(super) async fn post(
                 "send application/json in UTF-8",
             ));
         }
-        call.pass()?;
+        let caller = call.enter().await?;
         let (limit, time) =
             (call.shared.intake.limits().body_bytes, call.shared.exposure.body_timeout);
         let body = body::read(&call.http, &mut payload, limit, time).await?;
         read = true;
-        call.answer(Params::from_body(&body)?, false).await
+        call.answer(Params::from_body(&body)?, caller, false).await
     })
     .await;
     if !read {
@@ -58,11 +55,11 @@ pub(super) async fn get(
 ) -> HttpResponse {
     let upgrade = headers::text(&http, &header::UPGRADE);
     if upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
-        return socket::open(shared, &http, payload);
+        return socket::open(shared, &http, payload).await;
     }
     body::release(&http, payload);
     respond(shared, http, async |call| {
-        call.pass()?;
+        let caller = call.enter().await?;
         let query = call.http.query_string();
         let limit = call.shared.intake.limits().body_bytes;
         if query.len() > limit {
@@ -70,7 +67,7 @@ pub(super) async fn get(
         }
         let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|_| Refused::bad("the parameters of the address cannot be read"))?;
-        call.answer(Params::from_pairs(pairs.into_inner())?, true).await
+        call.answer(Params::from_pairs(pairs.into_inner())?, caller, true).await
     })
     .await
 }
@@ -124,17 +121,20 @@ async fn respond(
 }
 
 impl Call {
-    /// Counts the request for where it comes from.
-    fn pass(&self) -> Result<(), Refused> {
-        let Some(gate) = &self.shared.gate else { return Ok(()) };
-        match peer::address(&self.http, &self.shared.exposure.proxies) {
-            Some(from) => gate.pass(from),
-            None => Ok(()),
-        }
+    /// Finds out whose request it is, and counts it.
+    async fn enter(&self) -> Result<Caller, Refused> {
+        let caller = self.shared.enter(&self.http).await?;
+        self.record.by(&caller);
+        Ok(caller)
     }
 
-    async fn answer(&self, params: Params, link: bool) -> Result<HttpResponse, Refused> {
-        let ready = match self.shared.intake.admit(params) {
+    async fn answer(
+        &self,
+        params: Params,
+        caller: Caller,
+        link: bool,
+    ) -> Result<HttpResponse, Refused> {
+        let ready = match self.shared.intake.admit(params, self.shared.listings(&caller)) {
             Ok(ready) => ready,
             // Who waits for events can read no status.
             Err(refused) if self.media == Media::Events => {
@@ -151,7 +151,7 @@ impl Call {
             (Media::Events, _) => {
                 let last =
                     headers::text(&self.http, &header::HeaderName::from_static("last-event-id"));
-                stream::begin(&self.shared, ready, last).await
+                stream::begin(&self.shared, ready, caller, last).await
             }
             (_, OperationType::Subscription) => Err(Refused::new(
                 400,
@@ -164,16 +164,8 @@ impl Call {
 
     async fn execute(&self, ready: &Ready) -> Result<HttpResponse, Refused> {
         let executed = execute::execute(&self.shared, ready).await?;
-        let outcome = executed.outcome;
-        let ended = Ended {
-            outcome: outcome.as_str(),
-            request_id: &executed.request_id,
-            statements: executed.statements,
-            bytes: executed.bytes.len(),
-            answers: 1,
-        };
-        self.record.ended(ready, ended);
-        let invalid = outcome == crate::transport::reply::Outcome::Invalid;
+        self.record.ended(ready, executed.ended());
+        let invalid = executed.outcome == Outcome::Invalid;
         let status = if invalid && self.media == Media::Response { 400 } else { 200 };
         let mut answer = headers::begin(status, self.media);
         answer.insert_header(("x-request-id", executed.request_id));

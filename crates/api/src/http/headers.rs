@@ -35,6 +35,9 @@ pub(super) fn refuse(refused: &Refused, media: Media) -> HttpResponse {
         answer.insert_header((header::RETRY_AFTER, seconds.to_string()));
     }
     match refused.status {
+        401 => {
+            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer realm=\"xmtp-indexer\""));
+        }
         405 => {
             answer.insert_header((header::ALLOW, "GET, POST, OPTIONS"));
         }

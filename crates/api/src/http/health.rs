@@ -1,10 +1,11 @@
 //! `/healthz`, `/readyz`, `/metrics`.
 
-use actix_web::{HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde_json::json;
-use store::Error;
+use store::{Error, keys::Scope};
 
-use super::server::Shared;
+use super::{access::Keys, headers, server::Shared};
+use crate::transport::media::Media;
 
 pub(super) async fn alive() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "alive" }))
@@ -52,7 +53,13 @@ fn unready(error: Error) -> NotReady {
     }
 }
 
-pub(super) async fn metrics(shared: web::Data<Shared>) -> HttpResponse {
+/// Where callers need keys, what the process does is for operators.
+pub(super) async fn metrics(shared: web::Data<Shared>, http: HttpRequest) -> HttpResponse {
+    if shared.exposure.keys == Keys::Required
+        && let Err(refused) = shared.enter_for(&http, Scope::Admin).await
+    {
+        return headers::refuse(&refused, Media::Json);
+    }
     match &shared.metrics {
         Some(handle) => HttpResponse::Ok()
             .content_type("text/plain; version=0.0.4; charset=utf-8")

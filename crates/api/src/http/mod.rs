@@ -1,5 +1,6 @@
 //! What moves the bytes: requests in, answers, event streams and sockets out. What they say is `transport`'s business.
 
+mod access;
 mod body;
 mod encode;
 mod execute;
@@ -8,11 +9,13 @@ mod graphiql;
 mod graphql;
 mod headers;
 mod health;
+mod keyring;
 mod peer;
 mod record;
 mod server;
 mod socket;
 mod stream;
 
-pub use exposure::{Admission, Exposure, Rate};
+pub use access::Keys;
+pub use exposure::{Exposure, Rate};
 pub use server::{BindError, Options, Server};

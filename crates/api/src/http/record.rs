@@ -1,13 +1,18 @@
 //! What the log and the metrics say about a request: one line, without a word of what was asked or answered.
 
-use std::time::Instant;
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
+use super::{access::Caller, keyring::Holder};
 use crate::intake::Ready;
 
 /// A request that is under way.
 pub(super) struct Record {
     began: Instant,
     transport: &'static str,
+    key: OnceLock<Arc<Holder>>,
 }
 
 /// What became of it.
@@ -16,6 +21,8 @@ pub(super) struct Ended<'a> {
     pub(super) outcome: &'a str,
     pub(super) request_id: &'a str,
     pub(super) statements: u64,
+    /// How long the database took, where that was measured.
+    pub(super) sql_time: Option<Duration>,
     pub(super) bytes: usize,
     /// Answers, of a subscription.
     pub(super) answers: u64,
@@ -23,7 +30,18 @@ pub(super) struct Ended<'a> {
 
 impl Record {
     pub(super) fn begin(transport: &'static str) -> Record {
-        Record { began: Instant::now(), transport }
+        Record { began: Instant::now(), transport, key: OnceLock::new() }
+    }
+
+    /// Notes whose request it is.
+    pub(super) fn by(&self, caller: &Caller) {
+        if let Some(holder) = caller.key() {
+            self.key.get_or_init(|| holder.clone());
+        }
+    }
+
+    fn key(&self) -> &str {
+        self.key.get().map_or("", |holder| holder.name())
     }
 
     /// It never became an operation.
@@ -32,6 +50,7 @@ impl Record {
         tracing::info!(
             target: "api::request",
             transport = self.transport,
+            key = self.key(),
             outcome = code,
             milliseconds = self.milliseconds(),
             "refused"
@@ -52,6 +71,7 @@ impl Record {
         tracing::info!(
             target: "api::request",
             transport = self.transport,
+            key = self.key(),
             kind,
             operation = ready.name(),
             document = ready.hash(),
@@ -59,6 +79,7 @@ impl Record {
             outcome = ended.outcome,
             milliseconds = self.milliseconds(),
             statements = ended.statements,
+            sql_milliseconds = ended.sql_time.map(|time| time.as_secs_f64() * 1e3),
             cost = ready.cost,
             bytes = ended.bytes,
             answers = ended.answers,

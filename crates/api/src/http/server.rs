@@ -8,7 +8,9 @@ use store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{exposure::Exposure, graphiql, graphql, health, peer::Gate};
+use super::{
+    access::Keys, exposure::Exposure, graphiql, graphql, health, keyring::Keyring, peer::Gate,
+};
 use crate::{
     intake::Intake,
     schema::{Graph, sdl},
@@ -73,6 +75,7 @@ pub(super) struct Shared {
     pub(super) intake: Intake,
     pub(super) hub: Arc<Hub>,
     pub(super) gate: Option<Gate>,
+    pub(super) keyring: Option<Keyring>,
     /// Ends what would go on for ever.
     pub(super) stop: CancellationToken,
     connections: Arc<Semaphore>,
@@ -86,6 +89,7 @@ impl Shared {
         Shared {
             graph,
             hub: Hub::new(options.store.clone(), exposure.limits.answer_bytes),
+            keyring: (exposure.keys != Keys::Off).then(|| Keyring::new(options.store.clone())),
             store: options.store,
             metrics: options.metrics,
             max_lag: options.max_lag,
@@ -121,6 +125,12 @@ fn tune(stream: &actix_web::rt::net::TcpStream) {
     }
     if let Err(error) = tuned {
         tracing::debug!(%error, "a connection could not be tuned");
+    }
+}
+
+async fn keep_keys(shared: web::Data<Shared>, stop: CancellationToken) {
+    if let Some(keyring) = &shared.keyring {
+        keyring.run(stop, shared.exposure.keys == Keys::Required).await;
     }
 }
 
@@ -206,6 +216,7 @@ impl Server {
         let handle = self.server.handle();
         let ending = self.shared.stop.clone();
         let following = tokio::spawn(self.shared.hub.clone().run(ending.clone()));
+        let keeping = tokio::spawn(keep_keys(self.shared.clone(), ending.clone()));
         let mut server = self.server;
         let ended = tokio::select! {
             ended = &mut server => Some(ended),
@@ -217,8 +228,8 @@ impl Server {
             Some(ended) => ended,
             None => tokio::join!(handle.stop(true), server).1,
         };
-        // It ends when told to, and has nothing to say.
-        let _ = following.await;
+        // They end when told to, and have nothing to say.
+        let _ = tokio::join!(following, keeping);
         ended
     }
 }

@@ -6,7 +6,7 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseReason, ProtocolError, Session};
 use async_graphql::parser::types::OperationType;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     task::JoinHandle,
@@ -14,7 +14,8 @@ use tokio::{
 };
 
 use super::{
-    execute, headers, peer,
+    access::{self, Caller},
+    execute, headers,
     record::{Ended, Record},
     server::Shared,
     stream,
@@ -38,7 +39,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What an operation gives its socket.
 enum Out {
-    Next(Bytes),
+    Next { bytes: Bytes, cursor: Option<String> },
     Ended { errors: Option<Value>, slow: bool },
 }
 
@@ -49,12 +50,12 @@ struct From {
 }
 
 /// Opens a socket, when the page that asks may have one.
-pub(super) fn open(
+pub(super) async fn open(
     shared: web::Data<Shared>,
     http: &HttpRequest,
     payload: web::Payload,
 ) -> HttpResponse {
-    match handshake(shared, http, payload) {
+    match handshake(shared, http, payload).await {
         Ok(response) => response,
         Err(refused) => {
             Record::begin("ws").refused(refused.code);
@@ -63,7 +64,7 @@ pub(super) fn open(
     }
 }
 
-fn handshake(
+async fn handshake(
     shared: web::Data<Shared>,
     http: &HttpRequest,
     payload: web::Payload,
@@ -72,10 +73,7 @@ fn handshake(
     if !shared.exposure.cors.may_connect(origin, host) {
         return Err(Refused::new(403, "FORBIDDEN", "pages of this origin may not connect"));
     }
-    let from = peer::address(http, &shared.exposure.proxies);
-    if let (Some(gate), Some(from)) = (&shared.gate, from) {
-        gate.pass(from)?;
-    }
+    let caller = shared.knock(http).await?;
     let permit = shared.permit()?;
     let limit = shared.intake.limits().body_bytes;
     let (response, session, messages) =
@@ -88,7 +86,7 @@ fn handshake(
     let socket = Socket {
         protocol: Protocol::new(shared.exposure.sockets.clone()),
         shared,
-        from,
+        caller,
         session,
         began: Instant::now(),
         operations: HashMap::new(),
@@ -102,14 +100,22 @@ fn handshake(
 
 struct Socket {
     shared: web::Data<Shared>,
-    from: Option<std::net::IpAddr>,
+    caller: Caller,
     session: Session,
     protocol: Protocol,
     began: Instant,
-    operations: HashMap<String, (u64, JoinHandle<()>)>,
+    operations: HashMap<String, Running>,
     serial: u64,
     to: mpsc::Sender<(From, Out)>,
     _permit: OwnedSemaphorePermit,
+}
+
+/// An operation under way.
+struct Running {
+    serial: u64,
+    task: JoinHandle<()>,
+    /// Behind what was told last.
+    cursor: Option<String>,
 }
 
 /// The socket is at its end.
@@ -131,7 +137,7 @@ impl Socket {
         }
         while over.is_ok() {
             let wakes = self.began + self.protocol.wakes();
-            let stop = self.shared.stop.clone();
+            let (stop, caller) = (self.shared.stop.clone(), self.caller.clone());
             over = tokio::select! {
                 message = messages.recv() => self.message(message).await,
                 Some((from, out)) = outs.recv() => self.out(from, out).await,
@@ -139,14 +145,15 @@ impl Socket {
                     let actions = self.protocol.tick(self.began.elapsed());
                     self.act(actions).await
                 }
+                () = caller.ended() => self.turn_away().await,
                 () = stop.cancelled() => {
                     let actions = self.protocol.close(close::RESTART, "the server stops: connect again and resume");
                     self.act(actions).await
                 }
             };
         }
-        for (_, (_, task)) in self.operations.drain() {
-            task.abort();
+        for (_, running) in self.operations.drain() {
+            running.task.abort();
         }
         gauge.decrement(1.0);
     }
@@ -196,17 +203,13 @@ impl Socket {
                     sent.map_err(|_| Over)?.map_err(|_| Over)?;
                 }
                 Action::Init(payload) => {
-                    let admission = &self.shared.exposure.admission;
-                    let actions = match admission.as_ref().is_none_or(|of| of.admits(&payload)) {
-                        true => self.protocol.acknowledge(),
-                        false => self.protocol.forbid(),
-                    };
+                    let actions = self.begin(&payload).await;
                     Box::pin(self.act(actions)).await?;
                 }
                 Action::Start { id, params } => self.start(id, params).await?,
                 Action::Stop(id) => {
-                    if let Some((_, task)) = self.operations.remove(&id) {
-                        task.abort();
+                    if let Some(running) = self.operations.remove(&id) {
+                        running.task.abort();
                     }
                 }
                 Action::Close { code, reason } => {
@@ -221,14 +224,18 @@ impl Socket {
     }
 
     async fn out(&mut self, from: From, out: Out) -> Result<(), Over> {
-        if self.operations.get(&from.id).is_none_or(|(serial, _)| *serial != from.serial) {
+        let Some(running) = self.operations.get_mut(&from.id) else { return Ok(()) };
+        if running.serial != from.serial {
             return Ok(());
         }
         match out {
-            Out::Next(bytes) => match self.protocol.next(&from.id, &bytes) {
-                Some(text) => self.send(text).await,
-                None => Ok(()),
-            },
+            Out::Next { bytes, cursor } => {
+                running.cursor = cursor.or(running.cursor.take());
+                match self.protocol.next(&from.id, &bytes) {
+                    Some(text) => self.send(text).await,
+                    None => Ok(()),
+                }
+            }
             Out::Ended { errors, slow } => {
                 self.operations.remove(&from.id);
                 if let Some(text) = self.protocol.ended(&from.id, errors.as_ref()) {
@@ -251,10 +258,42 @@ impl Socket {
         }
     }
 
+    /// Decides about what the client sends when it begins.
+    async fn begin(&mut self, payload: &Map<String, Value>) -> Vec<Action> {
+        match self.shared.begin(&self.caller, payload).await {
+            Ok(caller) => {
+                self.caller = caller;
+                self.protocol.acknowledge()
+            }
+            Err(refused) => {
+                Record::begin("ws").refused(refused.code);
+                // The database is away: the key may be good.
+                let code = if refused.status == 503 { close::LATER } else { close::FORBIDDEN };
+                self.protocol.close(code, refused.message())
+            }
+        }
+    }
+
+    /// The key is not valid any more: each operation is told so, with the cursor to resume behind.
+    async fn turn_away(&mut self) -> Result<(), Over> {
+        let refused = access::ended();
+        let running: Vec<(String, Running)> = self.operations.drain().collect();
+        for (id, running) in running {
+            running.task.abort();
+            let mut errors = refused.errors.clone();
+            errors[0]["extensions"]["cursor"] = json!(running.cursor);
+            if let Some(text) = self.protocol.ended(&id, Some(&errors)) {
+                self.send(text).await?;
+            }
+        }
+        let actions = self.protocol.close(close::FORBIDDEN, refused.message());
+        self.act(actions).await
+    }
+
     async fn slow(&mut self) -> Result<(), Over> {
         metrics::counter!("xmtp_indexer_subscriptions_cut_total", "reason" => "SLOW_SOCKET")
             .increment(1);
-        let mut actions = self.protocol.close(close::SLOW, "too slow: connect again and resume");
+        let mut actions = self.protocol.close(close::LATER, "too slow: connect again and resume");
         let Some(Action::Close { code, reason }) = actions.pop() else { return Err(Over) };
         let reason = CloseReason { code: code.into(), description: Some(reason) };
         let session = self.session.clone();
@@ -265,11 +304,10 @@ impl Socket {
     async fn start(&mut self, id: String, params: Params) -> Result<(), Over> {
         self.serial += 1;
         let record = Record::begin("ws");
-        let admitted = match (&self.shared.gate, self.from) {
-            (Some(gate), Some(from)) => gate.pass(from),
-            _ => Ok(()),
-        };
-        match admitted.and_then(|()| self.shared.intake.admit(params)) {
+        record.by(&self.caller);
+        let listings = self.shared.listings(&self.caller);
+        let admitted = self.shared.pass(&self.caller);
+        match admitted.and_then(|()| self.shared.intake.admit(params, listings)) {
             Ok(ready) => {
                 let operation = Operation {
                     shared: self.shared.clone(),
@@ -280,7 +318,8 @@ impl Socket {
                     told: (0, 0),
                 };
                 let task = actix_web::rt::spawn(operation.run());
-                self.operations.insert(id, (self.serial, task));
+                let running = Running { serial: self.serial, task, cursor: None };
+                self.operations.insert(id, running);
                 Ok(())
             }
             Err(refused) => {
@@ -343,19 +382,12 @@ impl Operation {
                 return Some(refused.errors);
             }
         };
-        let ended = Ended {
-            outcome: done.outcome.as_str(),
-            request_id: &done.request_id,
-            statements: done.statements,
-            bytes: done.bytes.len(),
-            answers: 1,
-        };
-        self.record.ended(&self.ready, ended);
+        self.record.ended(&self.ready, done.ended());
         if done.outcome == Outcome::Invalid {
             let body: Value = serde_json::from_slice(&done.bytes).unwrap_or_default();
             return Some(body["errors"].clone());
         }
-        self.give(Out::Next(done.bytes.into())).await;
+        self.give(Out::Next { bytes: done.bytes.into(), cursor: None }).await;
         None
     }
 
@@ -385,9 +417,9 @@ impl Operation {
                 }
             };
             match event {
-                Some(Event::Answer { bytes, .. }) => {
+                Some(Event::Answer { bytes, cursor }) => {
                     self.told = (self.told.0 + 1, self.told.1 + bytes.len());
-                    self.give(Out::Next(bytes)).await;
+                    self.give(Out::Next { bytes, cursor }).await;
                 }
                 Some(Event::Ended { errors, slow }) => return (Some(errors), slow),
                 None => return (None, false),

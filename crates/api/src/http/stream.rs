@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{
+    access::{self, Caller},
     execute, headers,
     record::{Ended, Record},
     server::Shared,
@@ -78,13 +79,15 @@ pub(super) async fn open(
 pub(super) async fn begin(
     shared: &web::Data<Shared>,
     ready: Ready,
+    caller: Caller,
     last: Option<&str>,
 ) -> Result<HttpResponse, Refused> {
     let permit = shared.permit()?;
     let (to, body) = mpsc::channel(WAITING);
     // What shows that the stream has begun.
     let _ = to.try_send(Bytes::from_static(sse::HEARTBEAT.as_bytes()));
-    let teller = Teller { shared: shared.clone(), to, record: Record::begin("sse") };
+    let teller = Teller { shared: shared.clone(), to, record: Record::begin("sse"), caller };
+    teller.record.by(&teller.caller);
     if ready.kind == OperationType::Subscription {
         match open(shared, &ready, last).await? {
             Ok(opened) => {
@@ -115,17 +118,20 @@ struct Teller {
     shared: web::Data<Shared>,
     to: mpsc::Sender<Bytes>,
     record: Record,
+    caller: Caller,
 }
 
 impl Teller {
     async fn once(self, ready: Ready) {
-        let (bytes, outcome, statements, request_id) =
-            match execute::execute(&self.shared, &ready).await {
-                Ok(done) => (done.bytes, done.outcome.as_str(), done.statements, done.request_id),
-                Err(refused) => (refused.body().into_bytes(), refused.code, 0, String::new()),
-            };
-        let ended =
-            Ended { outcome, request_id: &request_id, statements, bytes: bytes.len(), answers: 1 };
+        let done = execute::execute(&self.shared, &ready).await;
+        let (ended, bytes) = match &done {
+            Ok(done) => (done.ended(), done.bytes.clone()),
+            Err(refused) => {
+                let bytes = refused.body().into_bytes();
+                let ended = Ended { outcome: refused.code, bytes: bytes.len(), ..Ended::default() };
+                (ended, bytes)
+            }
+        };
         self.record.ended(&ready, ended);
         if self.write(sse::next(&bytes, None).into()).await {
             self.write(Bytes::from_static(sse::COMPLETE.as_bytes())).await;
@@ -138,6 +144,8 @@ impl Teller {
         let (to, mut events) = mpsc::channel(1);
         let (hub, graph) = (self.shared.hub.clone(), self.shared.graph.clone());
         let told = std::cell::Cell::new((0_u64, 0_usize, "ok"));
+        // Behind what was told last; before that, where the reader asked to begin.
+        let mut place = opened.after.and_then(types::log_cursor);
         let telling = async {
             let mut heartbeat =
                 tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -153,12 +161,21 @@ impl Teller {
                     // The stream ends without having completed: clients come again.
                     () = self.shared.stop.cancelled() => return,
                     () = self.to.closed() => return,
+                    () = self.caller.ended() => {
+                        let mut refused = access::ended();
+                        refused.errors[0]["extensions"]["cursor"] = json!(place);
+                        let (answers, sum, _) = told.get();
+                        told.set((answers, sum, refused.code));
+                        self.end(refused.body()).await;
+                        return;
+                    }
                 };
                 match event {
                     Some(Event::Answer { bytes, cursor }) => {
                         heartbeat.reset();
                         let (answers, sum, outcome) = told.get();
                         told.set((answers + 1, sum + bytes.len(), outcome));
+                        place.clone_from(&cursor);
                         if !self.write(sse::next(&bytes, cursor.as_deref()).into()).await {
                             told.set((answers, sum, "slow"));
                             return;
@@ -167,10 +184,7 @@ impl Teller {
                     Some(Event::Ended { errors, slow }) => {
                         let (answers, sum, _) = told.get();
                         told.set((answers, sum, if slow { "slow" } else { "error" }));
-                        let body = json!({ "errors": errors }).to_string();
-                        if self.write(sse::next(body.as_bytes(), None).into()).await {
-                            self.write(Bytes::from_static(sse::COMPLETE.as_bytes())).await;
-                        }
+                        self.end(json!({ "errors": errors }).to_string()).await;
                         return;
                     }
                     None => return,
@@ -189,6 +203,13 @@ impl Teller {
         gauge.decrement(1.0);
         let (answers, bytes, outcome) = told.get();
         self.record.ended(&ready, Ended { outcome, answers, bytes, ..Ended::default() });
+    }
+
+    /// Says why it is over.
+    async fn end(&self, body: String) {
+        if self.write(sse::next(body.as_bytes(), None).into()).await {
+            self.write(Bytes::from_static(sse::COMPLETE.as_bytes())).await;
+        }
     }
 
     /// Hands bytes to the connection. A reader who takes nothing for too long is left alone.

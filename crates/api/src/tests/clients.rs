@@ -10,7 +10,7 @@ use super::{
     fixture::{Indexed, capture},
     server::Serving,
 };
-use crate::{Admission, Exposure};
+use crate::Exposure;
 
 const FILES: [&str; 7] = [
     "package.json",
@@ -82,9 +82,7 @@ async fn run_live(script: &'static str) {
     let envelopes: Vec<_> = capture().into_iter().take(1_000).collect();
     let indexed = Indexed::with(envelopes[..100].to_vec()).await;
     installed();
-    let admission = Admission::new(|payload| !payload.contains_key("deny"));
-    let exposure = Exposure { admission: Some(admission), ..Exposure::default() };
-    let serving = Serving::begin(&indexed, exposure);
+    let serving = Serving::begin(&indexed, Exposure::default());
     let identities: std::collections::HashSet<_> =
         envelopes.iter().map(|envelope| (envelope.digest(), envelope.timestamp_ns)).collect();
     let feeding = async {

@@ -13,7 +13,7 @@ use store::{Options, Page, Projector, Store, projector::Config};
 use wire::{Envelope, Verifier};
 
 use crate::{
-    Limits, Persisted, QueueDepth, QueueProbe, Trusted,
+    Limits, Listings, Persisted, QueueDepth, QueueProbe, Trusted,
     intake::Intake,
     schema::{Graph, sdl},
     transport::params::Params,
@@ -61,6 +61,12 @@ pub(super) fn queue() -> QueueProbe {
     Arc::new(|| Box::pin(async { Some(QueueDepth { ready: 3, unacknowledged: 2 }) }))
 }
 
+/// Connections of somebody who may only read.
+fn reader(url: String) -> Store {
+    let role = Some(store::grants::READER.to_owned());
+    Store::open(Options { role, ..Options::new(url) }).unwrap()
+}
+
 impl Indexed {
     #[expect(clippy::disallowed_methods, reason = "tests get their server from the environment")]
     pub(super) async fn empty() -> Indexed {
@@ -75,7 +81,7 @@ impl Indexed {
         let base = url.rsplit_once('/').map_or(url.as_str(), |(base, _)| base);
         let store = Store::connect(Options::new(format!("{base}/{name}"))).await.unwrap();
         store.migrate().await.unwrap();
-        let graph = Graph::new(store.clone(), "test", queue());
+        let graph = Graph::new(reader(format!("{base}/{name}")), "test", queue());
         // Wide enough for whatever tests ask at once.
         let limits =
             Limits { complexity: 1_000_000, nodes: 10_000, aliases: 100, ..Limits::default() };
@@ -89,10 +95,10 @@ impl Indexed {
         indexed
     }
 
-    /// Connections for a server. They live on the threads of who opens them, and end with these: a server's own.
+    /// Connections for a server, as somebody who may only read. They live on the threads of who opens them, and end with these: a server's own.
     pub(super) fn connect(&self) -> Store {
         let base = self.url.rsplit_once('/').map_or(self.url.as_str(), |(base, _)| base);
-        Store::open(Options::new(format!("{base}/{}", self.name))).unwrap()
+        reader(format!("{base}/{}", self.name))
     }
 
     pub(super) async fn add(&self, envelopes: Vec<Envelope>) {
@@ -111,8 +117,10 @@ impl Indexed {
     async fn sent(&self, query: &str, variables: Value) -> (Vec<u8>, u64) {
         let body = json!({ "query": query, "variables": variables }).to_string();
         let params = Params::from_body(body.as_bytes()).unwrap();
-        let ready =
-            self.intake.admit(params).unwrap_or_else(|refused| panic!("{query}: {refused:?}"));
+        let ready = self
+            .intake
+            .admit(params, Listings::Open)
+            .unwrap_or_else(|refused| panic!("{query}: {refused:?}"));
         let answer = self.graph.answer(&ready, 64 << 20).await.unwrap();
         let statements = answer.statements;
         (answer.into_bytes(), statements)

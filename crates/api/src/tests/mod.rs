@@ -7,6 +7,7 @@ mod execution;
 mod exposure;
 mod fixture;
 mod http;
+mod keys;
 mod live;
 mod nodes;
 mod paging;

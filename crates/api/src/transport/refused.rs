@@ -45,6 +45,11 @@ impl Refused {
         refused
     }
 
+    /// The sentence.
+    pub(crate) fn message(&self) -> &str {
+        self.errors[0]["message"].as_str().unwrap_or_default()
+    }
+
     /// The status for callers of this form of answers.
     pub(crate) fn status(&self, media: Media) -> u16 {
         if self.legacy_ok && media != Media::Response { 200 } else { self.status }

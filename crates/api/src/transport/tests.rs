@@ -200,7 +200,6 @@ fn sockets_close_with_the_code_that_is_due() {
     );
     assert_eq!(code(&after(&mut open(), &[SUBSCRIBE, SUBSCRIBE])), Some(close::DUPLICATE));
     assert_eq!(code(&open().binary()), Some(close::BAD));
-    assert_eq!(code(&fresh().forbid()), Some(close::FORBIDDEN));
     assert_eq!(code(&fresh().tick(Duration::from_secs(3))), Some(close::TIMEOUT));
     let long = format!(r#"{{"type":"{}"}}"#, "x".repeat(1_000));
     for bad in [

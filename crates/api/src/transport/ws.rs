@@ -18,13 +18,13 @@ const REASON: usize = 123;
 pub(crate) mod close {
     /// The server stops or the socket is old: connect again.
     pub(crate) const RESTART: u16 = 1012;
-    /// The reader is too slow: connect again and resume.
-    pub(crate) const SLOW: u16 = 1013;
+    /// Try again later: the reader was too slow, or its key cannot be checked now.
+    pub(crate) const LATER: u16 = 1013;
     /// Not what the protocol says.
     pub(crate) const BAD: u16 = 4400;
     /// An operation before the acknowledgement.
     pub(crate) const UNAUTHORIZED: u16 = 4401;
-    /// The initialisation was refused.
+    /// The initialisation was refused, or its key is not valid any more.
     pub(crate) const FORBIDDEN: u16 = 4403;
     /// None of the subprotocols that this server speaks.
     pub(crate) const SUBPROTOCOL: u16 = 4406;
@@ -77,7 +77,7 @@ pub(crate) enum Action {
     Send(String),
     /// Send a ping of the WebSocket itself, which every client answers.
     Ping,
-    /// Decide about the payload of the initialisation, and say so by `acknowledge` or `forbid`.
+    /// Decide about the payload of the initialisation, and say so by `acknowledge` or `close`.
     Init(Map<String, Value>),
     /// Begin an operation.
     Start { id: String, params: Params },
@@ -231,11 +231,6 @@ impl Protocol {
         }
         self.state = State::Open;
         vec![Action::Send(r#"{"type":"connection_ack"}"#.into())]
-    }
-
-    /// The initialisation is not.
-    pub(crate) fn forbid(&mut self) -> Vec<Action> {
-        self.close(close::FORBIDDEN, "Forbidden")
     }
 
     /// An answer of an operation; nothing when nobody waits for it any more.

@@ -1,5 +1,7 @@
 //! `migrate`: brings the database to this version.
 
+use store::grants::{BY_HAND, READER, Readers};
+
 use super::Context;
 use crate::reach;
 
@@ -15,6 +17,12 @@ pub async fn run(_: Args, context: Context) -> anyhow::Result<()> {
     match done.from == done.to {
         true => println!("{} is at version {} already", store.target(), done.to),
         false => println!("{} went from version {} to {}", store.target(), done.from, done.to),
+    }
+    if done.readers == Readers::NoRole {
+        eprintln!(
+            "warning: this user may not make the role {READER}, which `serve` takes on to do no more than read. \
+             Let an administrator say: {BY_HAND}"
+        );
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod crawl;
 pub mod devnet;
 pub mod export;
 pub mod import;
+pub mod keys;
 pub mod migrate;
 pub mod parked;
 pub mod rebuild;

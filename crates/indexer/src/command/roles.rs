@@ -75,12 +75,14 @@ pub struct ServeArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Serves others on purpose: without a key, too, unless api.keys = "required"; lists need one (api.listings)
+    #[arg(long)]
+    pub public: bool,
 }
 
 /// Runs `serve`.
 pub async fn serve(_: ServeArgs, context: Context) -> anyhow::Result<()> {
-    let store = reach::readers(&context.config, &reach::database_url(&context.config)?).await?;
-    store.check_version().await?;
+    let store = reach::found_readers(&context.config).await?;
     let server = web::bind(store, &context.config, Default::default())?;
     println!("GraphQL  http://{}/graphql", server.addr());
     let mut roles = Roles::default();

@@ -9,7 +9,10 @@ use std::{
 use anyhow::Context as _;
 use devnet::{Devnet, Generator};
 use ingest::{Puller, Queue};
-use store::Store;
+use store::{
+    Store,
+    grants::{BY_HAND, Readers},
+};
 
 use super::{Context, roles::sources};
 use crate::{
@@ -46,6 +49,9 @@ pub struct Args {
     /// Where to serve GraphQL
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Serves others on purpose: without a key, too, unless api.keys = "required"; lists need one (api.listings)
+    #[arg(long)]
+    pub public: bool,
 }
 
 /// The public networks of V1 and V2.
@@ -105,15 +111,25 @@ async fn with_services(
         (None, None) => anyhow::bail!("no database"),
     };
     let store = reach::connect(config, database_url).await?;
-    store.migrate().await?;
+    let migrated = store.migrate().await?;
     store.extend_partitions().await?;
+    let login = match services.reader_login()? {
+        Some(login) => {
+            store.reader_login(login.name, &login.password).await?;
+            Some(login.url)
+        }
+        None => None,
+    };
 
     // The API and the projector need no broker, and the broker boots for seconds.
     let mut roles = Roles::default();
     let projector = role::project(store.clone(), config);
     roles.start("project", |stop| projector.run(stop));
     let known_queue = Arc::new(OnceLock::new());
-    let readers = reach::readers(config, database_url).await?;
+    if migrated.readers == Readers::NoRole {
+        tracing::warn!("readers have no role of their own: let an administrator say: {BY_HAND}");
+    }
+    let readers = reach::readers(config, database_url, login.as_deref()).await?;
     let server = web::bind(readers, config, known_queue.clone())?;
     let http_url = format!("http://{}", server.addr());
     roles.start("serve", |stop| server.run(stop));
@@ -131,6 +147,7 @@ async fn with_services(
     }
     let announcement = Announcement {
         database_url: config.database.url.as_ref().map(|url| url.expose().to_owned()),
+        reader_url: login,
         amqp_url: config.queue.url.as_ref().map(|url| url.expose().to_owned()),
         http_url: Some(http_url.clone()),
         node_url: devnet.as_ref().map(Devnet::grpc_url),

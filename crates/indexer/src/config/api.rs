@@ -13,6 +13,10 @@ pub struct Api {
     pub introspection: bool,
     /// The page for trying queries.
     pub graphiql: bool,
+    /// Whether callers need keys.
+    pub keys: Keys,
+    /// Who may list what they cannot name.
+    pub listings: Listings,
     /// Do answers tell how many statements they took?
     pub debug: bool,
     /// How long an answer may take.
@@ -35,6 +39,32 @@ pub struct Api {
     pub limits: ApiLimits,
     /// What one socket or event stream may do.
     pub sockets: ApiSockets,
+}
+
+/// Whether callers need keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keys {
+    /// They are not looked at.
+    Off,
+    /// Who shows one is taken by it.
+    Optional,
+    /// Everybody must show one.
+    Required,
+}
+
+/// Who may list what they cannot name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Listings {
+    /// Everybody on this machine; where others can ask, those with a key.
+    Auto,
+    /// Everybody.
+    Open,
+    /// Those with a key.
+    Keyed,
+    /// Nobody.
+    Closed,
 }
 
 /// Which documents are executed.
@@ -92,16 +122,27 @@ pub struct ApiSockets {
 }
 
 impl Api {
-    /// As the server takes it.
+    /// As the server takes it, where only this machine can ask or `public`ly.
     ///
     /// # Errors
     /// A sentence that names the key that cannot be, or the list of documents that cannot be read.
-    pub fn exposure(&self) -> Result<api::Exposure, ConfigError> {
+    pub fn exposure(&self, public: bool) -> Result<api::Exposure, ConfigError> {
         self.bounds()?;
         let mut exposure = api::Exposure::default();
         exposure.introspection = self.introspection;
         exposure.graphiql = self.graphiql;
         exposure.debug = self.debug;
+        exposure.keys = match self.keys {
+            Keys::Off => api::Keys::Off,
+            Keys::Optional => api::Keys::Optional,
+            Keys::Required => api::Keys::Required,
+        };
+        exposure.listings = match self.listings {
+            Listings::Auto if public => api::Listings::Keyed,
+            Listings::Auto | Listings::Open => api::Listings::Open,
+            Listings::Keyed => api::Listings::Keyed,
+            Listings::Closed => api::Listings::Closed,
+        };
         exposure.timeout = Duration::from_secs(self.timeout_seconds);
         exposure.body_timeout = Duration::from_secs(self.body_timeout_seconds);
         exposure.cors = api::Cors::from_origins(&self.cors);
@@ -195,7 +236,7 @@ mod tests {
 
     #[test]
     fn the_file_says_what_the_server_does_without_it() {
-        let ours = format!("{:?}", defaults().exposure().unwrap());
+        let ours = format!("{:?}", defaults().exposure(false).unwrap());
         assert_eq!(ours, format!("{:?}", api::Exposure::default()));
     }
 
@@ -207,7 +248,7 @@ mod tests {
         api.cors = vec!["https://app.example/".into()];
         api.requests_per_minute = 60;
         api.introspection = false;
-        let exposure = api.exposure().unwrap();
+        let exposure = api.exposure(false).unwrap();
         assert_eq!(exposure.limits.depth, 3);
         assert_eq!(exposure.sockets.age, Duration::from_secs(7));
         assert_eq!(exposure.cors, api::Cors::List(vec!["https://app.example".into()]));
@@ -216,11 +257,24 @@ mod tests {
     }
 
     #[test]
+    fn where_others_can_ask_lists_need_a_key_unless_told_otherwise() {
+        let mut api = defaults();
+        assert_eq!(api.exposure(false).unwrap().listings, api::Listings::Open);
+        assert_eq!(api.exposure(true).unwrap().listings, api::Listings::Keyed);
+        api.listings = Listings::Open;
+        assert_eq!(api.exposure(true).unwrap().listings, api::Listings::Open);
+        api.listings = Listings::Closed;
+        assert_eq!(api.exposure(false).unwrap().listings, api::Listings::Closed);
+        api.keys = Keys::Required;
+        assert_eq!(api.exposure(true).unwrap().keys, api::Keys::Required);
+    }
+
+    #[test]
     fn what_cannot_be_names_its_key() {
         let said = |change: fn(&mut Api)| {
             let mut api = defaults();
             change(&mut api);
-            api.exposure().unwrap_err().to_string()
+            api.exposure(false).unwrap_err().to_string()
         };
         assert!(said(|api| api.limits.tokens = 0).contains("api.limits.tokens"));
         assert!(said(|api| api.persisted = Persisted::Only).contains("api.documents"));
@@ -240,8 +294,8 @@ mod tests {
         fs::write(&path, r#"{"head":"{ status { head } }"}"#).unwrap();
         let mut api = defaults();
         (api.persisted, api.documents) = (Persisted::Only, Some(path.clone()));
-        assert_ne!(api.exposure().unwrap().trusted, api::Trusted::default());
+        assert_ne!(api.exposure(false).unwrap().trusted, api::Trusted::default());
         fs::write(&path, "[]").unwrap();
-        assert!(api.exposure().unwrap_err().to_string().contains("documents.json"));
+        assert!(api.exposure(false).unwrap_err().to_string().contains("documents.json"));
     }
 }

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Api, ConfigError, SecretUrl};
+use super::{Api, ConfigError, SecretUrl, api::Keys};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,8 @@ pub struct Config {
 pub struct Database {
     /// The database; None for the embedded one.
     pub url: Option<SecretUrl>,
+    /// The database, for those who only read it; None to read as the user of `url`, with fewer rights.
+    pub reader_url: Option<SecretUrl>,
     /// How many connections one process opens at most.
     pub max_connections: u32,
 }
@@ -169,16 +171,34 @@ impl Config {
             }
         }
         scheme("database.url", self.database.url.as_ref(), &["postgres://", "postgresql://"])?;
+        scheme(
+            "database.reader_url",
+            self.database.reader_url.as_ref(),
+            &["postgres://", "postgresql://"],
+        )?;
         scheme("queue.url", self.queue.url.as_ref(), &["amqp://", "amqps://"])?;
         let listen = self.http.listen;
-        if !listen.ip().is_loopback() && !self.http.public {
+        if self.is_public() && !self.http.public && self.api.keys != Keys::Required {
             let reason = format!(
-                "others can reach {listen}: set http.public = true if that is meant, \
-                 else listen on 127.0.0.1"
+                "others can reach {listen}: say --public (http.public = true) if everybody may ask, \
+                 or api.keys = \"required\" if those may who have a key; else listen on 127.0.0.1"
             );
             return Err(refuse("http.listen", &reason));
         }
-        self.api.exposure().map(drop)
+        self.exposure().map(drop)
+    }
+
+    /// Is this for others than those on this machine?
+    pub fn is_public(&self) -> bool {
+        self.http.public || !self.http.listen.ip().is_loopback()
+    }
+
+    /// What the server allows its callers.
+    ///
+    /// # Errors
+    /// A sentence that names the key that cannot be.
+    pub fn exposure(&self) -> Result<api::Exposure, ConfigError> {
+        self.api.exposure(self.is_public())
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Running {
     pub since: String,
     /// How to reach its database. Holds a password.
     pub database_url: Option<String>,
+    /// How those who serve reach it, who may do no more than read. Holds a password.
+    #[serde(default)]
+    pub reader_url: Option<String>,
     /// How to reach its broker. Holds a password.
     pub amqp_url: Option<String>,
     /// Where its HTTP server answers.
@@ -41,6 +44,8 @@ pub struct Running {
 pub struct Announcement {
     /// How to reach the database, when it is not the embedded one.
     pub database_url: Option<String>,
+    /// How those who serve reach it, when they have a login of their own.
+    pub reader_url: Option<String>,
     /// How to reach the broker, when it is not the embedded one.
     pub amqp_url: Option<String>,
     /// Where the HTTP server answers.
@@ -106,6 +111,7 @@ impl Lock {
             pid: self.holder.pid,
             since: self.holder.since.clone(),
             database_url: what.database_url,
+            reader_url: what.reader_url,
             amqp_url: what.amqp_url,
             http_url: what.http_url,
             node_url: what.node_url,

@@ -33,5 +33,5 @@ mod tuning;
 
 pub use error::EmbeddedError;
 pub use lock::{Announcement, Running, running};
-pub use services::{Options, Progress, Services, Stop};
+pub use services::{Login, Options, Progress, Services, Stop};
 pub use tuning::memory_bytes;

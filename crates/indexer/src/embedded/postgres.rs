@@ -268,6 +268,12 @@ impl Postgres {
         &self.url
     }
 
+    /// Where somebody else finds it.
+    pub(super) fn url_as(&self, user: &str, password: &str) -> String {
+        let host = self.url.rsplit_once('@').map_or(self.url.as_str(), |(_, host)| host);
+        format!("postgres://{user}:{password}@{host}")
+    }
+
     pub(super) fn pid(&self) -> Option<u32> {
         self.child.state().pid
     }

@@ -65,7 +65,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), EmbeddedError
 }
 
 /// 24 random bytes, as hexadecimal: safe in URLs and in configuration files without escaping.
-fn word() -> Result<String, EmbeddedError> {
+pub(super) fn word() -> Result<String, EmbeddedError> {
     let mut bytes = [0_u8; 24];
     fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))

@@ -14,7 +14,7 @@ use super::{
     postgres::{self, Postgres},
     rabbitmq::{self, RabbitMq},
     room,
-    secrets::Secrets,
+    secrets::{self, Secrets},
     tuning,
 };
 
@@ -69,6 +69,16 @@ pub enum Stop {
     Graceful,
     /// At once. The next start recovers.
     Hard,
+}
+
+/// Who serves from the embedded database.
+pub struct Login {
+    /// The role.
+    pub name: &'static str,
+    /// A new password, good until the next one is made.
+    pub password: String,
+    /// Where it finds the database.
+    pub url: String,
 }
 
 /// The services of a data folder, which is held as long as this lives.
@@ -173,6 +183,16 @@ impl Services {
     /// How to reach the embedded database, which answers. None when it was not wanted.
     pub fn postgres_url(&self) -> Option<&str> {
         self.postgres.as_ref().map(Postgres::url)
+    }
+
+    /// A login for those who serve, for the database to be told about. None when the database is not embedded. One process
+    /// holds the folder at a time, so a new password is made whenever one is needed, and kept nowhere.
+    pub fn reader_login(&self) -> Result<Option<Login>, EmbeddedError> {
+        let name = "xmtp_serve";
+        let Some(postgres) = &self.postgres else { return Ok(None) };
+        let password = secrets::word()?;
+        let url = postgres.url_as(name, &password);
+        Ok(Some(Login { name, password, url }))
     }
 
     /// How to reach the embedded broker, which may still be booting. None when it was not wanted.

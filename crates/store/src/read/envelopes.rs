@@ -359,18 +359,16 @@ impl Snapshot {
         .await
     }
 
-    /// The messages of the envelopes at these positions. Private stores have none here: the statement leaves them out, by
-    /// the beginning of the name, so that it holds for those under odd names, too.
+    /// The messages of the envelopes at these positions. Private stores have none here: the view leaves them out, by the
+    /// beginning of the name, so that it holds for those under odd names, too; readers may see no more.
     ///
     /// # Errors
     /// When Postgres fails.
     pub async fn messages_at(&self, positions: &[Position]) -> Result<Vec<(Position, Bytes)>> {
         self.find_by(
-            "select position, g.message
-               from derived.envelopes e join ground.envelopes g using (position)
-              where position {is} and position <= {head} and not starts_with(g.topic, $2)",
+            "select position, message from ground.messages where position {is} and position <= {head}",
             positions,
-            vec![Box::new(wire::topic::PRIVATE_STORES)],
+            Vec::new(),
             |columns| {
                 Ok((Position(columns.get()?), Bytes::copy_from_slice(columns.get::<&[u8]>()?)))
             },

@@ -1,8 +1,11 @@
 //! One moment of the database, for everything that one request asks.
 
-use std::sync::{
-    LazyLock, OnceLock,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        LazyLock, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use deadpool_postgres::{Client, Object};
@@ -57,6 +60,8 @@ pub struct Snapshot {
     glance: Option<AtomicBool>,
     heads: OnceLock<Heads>,
     statements: AtomicU64,
+    /// Nanoseconds.
+    took: AtomicU64,
 }
 
 /// How far readers and the log are.
@@ -121,6 +126,7 @@ impl Store {
             glance,
             heads: OnceLock::new(),
             statements: AtomicU64::new(0),
+            took: AtomicU64::new(0),
         })
     }
 }
@@ -164,6 +170,12 @@ impl Snapshot {
         self.statements.load(Ordering::Relaxed)
     }
 
+    /// How long their answers took, all together. Those that were under way side by side count each for itself.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        Duration::from_nanos(self.took.load(Ordering::Relaxed))
+    }
+
     /// Ends the moment, and gives the connection back. A transaction's end is a round trip, for which no answer needs to
     /// wait: all of the moment's rows are there already. A glance has nothing to end.
     ///
@@ -189,10 +201,14 @@ impl Snapshot {
     async fn ask(&self, text: &str, values: &[Value]) -> Result<Vec<Row>> {
         self.statements.fetch_add(1, Ordering::Relaxed);
         let client = self.connection()?;
+        let began = Instant::now();
         let statement = client.prepare_cached(text).await?;
         let values: Vec<&(dyn ToSql + Sync)> =
             values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-        Ok(client.query(&statement, &values).await?)
+        let rows = client.query(&statement, &values).await;
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.took.fetch_add(took, Ordering::Relaxed);
+        Ok(rows?)
     }
 
     /// The rows of a statement. Their first column is never null: in a glance, a row without it says that there are none.

@@ -1,0 +1,210 @@
+//! `keys`: who may ask the API.
+
+use std::num::NonZeroU32;
+
+use anyhow::{Context as _, bail};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use serde_json::json;
+use store::keys::{Key, NewKey, Scope};
+
+use super::Context;
+use crate::reach;
+
+/// Makes, lists and takes back the keys of those who ask the API.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Makes a key and prints it, this once: only a hash of it is kept
+    Create {
+        /// What it is called in lists and in the log: letters, digits, `.`, `_`, `-`
+        #[arg(long)]
+        name: String,
+        /// What it is for: read (GraphQL), push (registering for push), admin (everything); repeatable
+        #[arg(long = "scope", default_value = "read", value_name = "read|push|admin")]
+        scopes: Vec<Scope>,
+        /// How many requests a minute it may make, for example 600/m [default: as many as it likes]
+        #[arg(long, value_name = "N/m", value_parser = rate)]
+        rate: Option<NonZeroU32>,
+        /// Until when it is valid: a time (2027-01-31, 2027-01-31T12:00:00Z), or how long (12h, 90d)
+        #[arg(long, value_name = "WHEN", value_parser = until)]
+        expires: Option<Until>,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Lists keys, the oldest first
+    List {
+        /// Those that were taken back, too
+        #[arg(long)]
+        all: bool,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Takes a key back: within 30 seconds it opens nothing more, and what it had opened is closed
+    Revoke {
+        /// Its name, or its id
+        name: String,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The end of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    At(DateTime<Utc>),
+    In(TimeDelta),
+}
+
+impl Until {
+    fn from(self, now: DateTime<Utc>) -> anyhow::Result<DateTime<Utc>> {
+        let end = match self {
+            Until::At(end) => end,
+            Until::In(span) => now.checked_add_signed(span).context("--expires is too far away")?,
+        };
+        if end <= now {
+            bail!("--expires {} is in the past", end.to_rfc3339());
+        }
+        Ok(end)
+    }
+}
+
+fn rate(text: &str) -> Result<NonZeroU32, String> {
+    let number = text.strip_suffix("/m").and_then(|number| number.trim().parse::<u32>().ok());
+    number
+        .filter(|number| i32::try_from(*number).is_ok())
+        .and_then(NonZeroU32::new)
+        .ok_or_else(|| "a rate is a number of requests a minute, at least 1: 600/m".to_owned())
+}
+
+fn until(text: &str) -> Result<Until, String> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(Until::At(at.to_utc()));
+    }
+    if let Ok(day) = text.parse::<NaiveDate>() {
+        return Ok(Until::At(day.and_time(chrono::NaiveTime::MIN).and_utc()));
+    }
+    let span =
+        text.strip_suffix('d').map(|days| (days, 24)).or(text.strip_suffix('h').map(|h| (h, 1)));
+    span.and_then(|(number, hours)| {
+        let number = number.parse::<u32>().ok()?;
+        TimeDelta::try_hours(i64::from(number) * hours).filter(|_| number > 0).map(Until::In)
+    })
+    .ok_or_else(|| {
+        "say a day (2027-01-31), a time (2027-01-31T12:00:00Z) or how long (12h, 90d)".to_owned()
+    })
+}
+
+/// Runs the command.
+pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
+    let store = reach::migrated_store(&context.config).await?;
+    match args.action {
+        Action::Create { name, mut scopes, rate, expires, json } => {
+            scopes.sort_unstable();
+            scopes.dedup();
+            let expires_at = expires.map(|end| end.from(Utc::now())).transpose()?;
+            let new = NewKey { name, scopes, per_minute: rate, expires_at };
+            let (key, secret) = store.create_key(&new).await?;
+            if json {
+                let mut object = as_json(&key);
+                object["key"] = json!(secret);
+                println!("{object}");
+            } else {
+                eprintln!("{}", one_line(&key));
+                eprintln!(
+                    "This is shown once, and kept nowhere. Send it as authorization: Bearer <key>"
+                );
+                println!("{secret}");
+            }
+        }
+        Action::List { all, json } => {
+            let keys = store.keys(all).await?;
+            if keys.is_empty() && !json {
+                eprintln!("there are no keys: `xmtp-indexer keys create --name NAME` makes one");
+            }
+            for key in &keys {
+                match json {
+                    true => println!("{}", as_json(key)),
+                    false => println!("{}", one_line(key)),
+                }
+            }
+        }
+        Action::Revoke { name, json } => match store.revoke_key(&name).await? {
+            Some(key) if json => println!("{}", as_json(&key)),
+            Some(key) => println!("{} is revoked; it opens nothing within 30 seconds", key.name),
+            None => bail!(
+                "no valid key has the name or the id `{name}`: `xmtp-indexer keys list` shows which there are"
+            ),
+        },
+    }
+    Ok(())
+}
+
+fn one_line(key: &Key) -> String {
+    let day = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M").to_string();
+    let scopes: Vec<&str> = key.scopes.iter().map(|scope| scope.as_str()).collect();
+    let rate = key.per_minute.map_or("any rate".to_owned(), |rate| format!("{rate}/m"));
+    let mut line = format!(
+        "{:<24}  {}  {:<10}  {:<9}  made {}",
+        key.name,
+        key.id,
+        scopes.join(","),
+        rate,
+        day(key.created_at)
+    );
+    line.push_str(
+        &key.last_used_at.map_or(", never used".into(), |at| format!(", used {}", day(at))),
+    );
+    if let Some(end) = key.expires_at {
+        let word = if end <= Utc::now() { "expired" } else { "expires" };
+        line.push_str(&format!(", {word} {}", day(end)));
+    }
+    if let Some(at) = key.revoked_at {
+        line.push_str(&format!(", revoked {}", day(at)));
+    }
+    line
+}
+
+fn as_json(key: &Key) -> serde_json::Value {
+    let time = |at: Option<DateTime<Utc>>| at.map(|at| at.to_rfc3339());
+    json!({
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
+        "requestsPerMinute": key.per_minute,
+        "createdAt": key.created_at.to_rfc3339(),
+        "expiresAt": time(key.expires_at),
+        "revokedAt": time(key.revoked_at),
+        "lastUsedAt": time(key.last_used_at),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_ends_are_read_or_explained() {
+        assert_eq!(rate("600/m").unwrap().get(), 600);
+        for wrong in ["600", "0/m", "-1/m", "600/s", "", "9999999999/m", "4294967295/m"] {
+            assert!(rate(wrong).unwrap_err().contains("600/m"), "{wrong}");
+        }
+        let now = "2026-11-25T10:00:00Z".parse::<DateTime<Utc>>().unwrap();
+        let end = |text: &str| until(text).unwrap().from(now).map(|end| end.to_rfc3339());
+        assert_eq!(end("90d").unwrap(), "2027-02-23T10:00:00+00:00");
+        assert_eq!(end("12h").unwrap(), "2026-11-25T22:00:00+00:00");
+        assert_eq!(end("2027-01-31").unwrap(), "2027-01-31T00:00:00+00:00");
+        assert_eq!(end("2027-01-31T12:00:00+02:00").unwrap(), "2027-01-31T10:00:00+00:00");
+        assert!(end("2026-11-25").unwrap_err().to_string().contains("past"));
+        for wrong in ["", "0d", "d", "soon", "1w", "-1d"] {
+            assert!(until(wrong).unwrap_err().contains("90d"), "{wrong}");
+        }
+    }
+}
