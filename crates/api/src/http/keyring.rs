@@ -64,6 +64,17 @@ impl Holder {
         self.key.scopes.contains(&scope) || self.key.scopes.contains(&Scope::Admin)
     }
 
+    /// The id, when the key was used since this was last asked.
+    fn used(&self) -> Option<String> {
+        self.used.swap(false, Ordering::Relaxed).then(|| self.key.id.clone())
+    }
+
+    /// Tells everything that was opened with the key that it is not valid any more.
+    fn end(&self) -> Option<String> {
+        self.ended.cancel();
+        self.used()
+    }
+
     /// Counts a request, or says when to try again.
     pub(super) fn pass(&self) -> Result<(), Refused> {
         let Some(gate) = &self.gate else { return Ok(()) };
@@ -76,12 +87,16 @@ impl Holder {
 
 /// Keys by their ids.
 #[derive(Debug, Default)]
-struct Known(HashMap<String, Arc<Holder>>);
+struct Known {
+    holders: HashMap<String, Arc<Holder>>,
+    /// Keys that were used before they ended, which is still to be written down.
+    left: Vec<String>,
+}
 
 impl Known {
     /// Takes what is valid now for all that is: who was there stays who it was, who is gone is told.
     fn replace(&mut self, keys: Vec<LiveKey>) {
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.holders);
         for key in keys {
             let holder = match before.remove(&key.id) {
                 Some(holder) if holder.key == key => holder,
@@ -91,26 +106,23 @@ impl Known {
                 }
                 None => Arc::new(Holder::new(key)),
             };
-            self.0.insert(holder.key.id.clone(), holder);
+            self.holders.insert(holder.key.id.clone(), holder);
         }
         for gone in before.values() {
-            gone.ended.cancel();
+            self.left.extend(gone.end());
         }
     }
 
     /// Lets go of what has expired, also while the database is away.
     fn expire(&mut self, now: DateTime<Utc>) {
-        self.0.retain(|_, holder| {
-            let valid = holder.key.expires_at.is_none_or(|end| now < end);
-            if !valid {
-                holder.ended.cancel();
-            }
-            valid
-        });
+        let over = self
+            .holders
+            .extract_if(|_, holder| holder.key.expires_at.is_some_and(|end| end <= now));
+        self.left.extend(over.filter_map(|(_, holder)| holder.end()));
     }
 
     fn find(&self, shown: &Shown, now: DateTime<Utc>) -> Found {
-        match self.0.get(&shown.id) {
+        match self.holders.get(&shown.id) {
             None => Found::Nobody,
             Some(holder) => {
                 let valid = holder.key.expires_at.is_none_or(|end| now < end);
@@ -123,9 +135,10 @@ impl Known {
     }
 
     /// The ids of keys that were used since this was last asked.
-    fn used(&self) -> Vec<String> {
-        let used = self.0.values().filter(|holder| holder.used.swap(false, Ordering::Relaxed));
-        used.map(|holder| holder.key.id.clone()).collect()
+    fn used(&mut self) -> Vec<String> {
+        let mut used = std::mem::take(&mut self.left);
+        used.extend(self.holders.values().filter_map(|holder| holder.used()));
+        used
     }
 }
 
@@ -234,7 +247,7 @@ impl Keyring {
                 let read = tokio::time::timeout(READ, self.read()).await;
                 let held = self.change(|known| {
                     known.expire(Utc::now());
-                    known.0.len()
+                    known.holders.len()
                 });
                 if rounds == 0 && required && read == Ok(true) && held == 0 {
                     tracing::warn!(
@@ -253,7 +266,7 @@ impl Keyring {
 
     /// Writes down which keys were used. A database that takes no writes has no such note.
     async fn note(&self) {
-        let used = self.change(|known| known.used());
+        let used = self.change(Known::used);
         if used.is_empty() {
             return;
         }
@@ -323,7 +336,7 @@ mod tests {
         known.expire(now);
         assert!(!held.ended.is_cancelled());
         known.expire(end);
-        assert!(held.ended.is_cancelled() && known.0.is_empty());
+        assert!(held.ended.is_cancelled() && known.holders.is_empty());
     }
 
     #[test]
@@ -335,6 +348,11 @@ mod tests {
         a.used.store(true, Ordering::Relaxed);
         assert_eq!(known.used(), ["aaaaaaaa"]);
         assert!(known.used().is_empty());
+        let b = holder(&known, "bbbbbbbb", now).unwrap();
+        b.used.store(true, Ordering::Relaxed);
+        known.replace(vec![a.key.clone()]);
+        assert_eq!(known.used(), ["bbbbbbbb"], "also when it ended before that was written down");
+        known.replace(vec![a.key.clone(), key("bbbbbbbb")]);
         assert!(a.pass().is_ok() && a.pass().is_ok());
         let refused = a.pass().unwrap_err();
         assert_eq!((refused.status, refused.code), (429, "RATE_LIMITED"));
