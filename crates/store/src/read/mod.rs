@@ -20,6 +20,7 @@ mod statement;
 mod status;
 mod tail;
 mod topics;
+mod welcomes;
 
 #[cfg(test)]
 mod tests;
@@ -36,3 +37,4 @@ pub use snapshot::Snapshot;
 pub use status::Status;
 pub use tail::Heads;
 pub use topics::{Topic, TopicFilter, TopicOrder};
+pub use welcomes::{Welcome, WelcomeFilter};

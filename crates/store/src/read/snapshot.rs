@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The projections that readers read. The head of an answer is where the slowest of them stands.
-pub(super) const SERVING: [&str; 8] = [
+pub(super) const SERVING: [&str; 9] = [
     "envelopes",
     "topics",
     "accounts",
@@ -25,6 +25,7 @@ pub(super) const SERVING: [&str; 8] = [
     "conversations",
     "messages",
     "undecodables",
+    "welcomes",
 ];
 
 /// Prepared statements that a connection keeps at most: filters combine to more texts than a server should hold.

@@ -5,10 +5,11 @@ use wire::Address;
 
 use super::{
     ContactBundle, ContactBundleFilter, Envelope, EnvelopeFilter, EnvelopeOrder, Invite,
-    InviteFilter, Page, Topic, contact_bundles, invites,
+    InviteFilter, Page, Topic, Welcome, WelcomeFilter, contact_bundles, invites,
     page::{Key, PageRequest, Tie},
     snapshot::{SERVING, Snapshot},
     statement::List,
+    welcomes,
 };
 use crate::{database::Store, error::Result, log::Position, time};
 
@@ -111,6 +112,22 @@ impl Snapshot {
         let filter = filter.filter(self.head());
         self.page(&list, filter, &span(after, upto, limit), ContactBundle::from_row).await
     }
+
+    /// Welcomes that stand there.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn welcomes_since(
+        &self,
+        filter: &WelcomeFilter,
+        after: Position,
+        upto: Position,
+        limit: u32,
+    ) -> Result<Page<Welcome>> {
+        let list = List { sort: None, ..welcomes::LIST };
+        let filter = filter.filter(self.head());
+        self.page(&list, filter, &span(after, upto, limit), Welcome::from_row).await
+    }
 }
 
 fn within(time_ns: u64, after: Option<u64>, before: Option<u64>) -> bool {
@@ -172,6 +189,15 @@ impl ContactBundleFilter {
             && any_of(self.verification.as_ref(), &bundle.verification)
             && within(bundle.published_ns, self.after, self.before)
             && (!self.current_only || bundle.verification == wire::Verification::Verified)
+    }
+}
+
+impl WelcomeFilter {
+    /// Would a list with this filter have this welcome?
+    #[must_use]
+    pub fn matches(&self, welcome: &Welcome) -> bool {
+        self.installation.is_none_or(|wanted| wanted == welcome.installation)
+            && within(welcome.published_ns, self.after, self.before)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads of real traffic.
 
 mod paging;
+mod welcomes;
 
 use std::{collections::HashSet, sync::Arc};
 
