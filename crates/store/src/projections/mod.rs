@@ -9,6 +9,7 @@ mod messages;
 mod topics;
 mod undecodables;
 mod volume;
+mod welcomes;
 
 use std::{future::Future, pin::Pin};
 
@@ -33,6 +34,7 @@ pub(crate) fn all() -> Vec<Box<dyn Erased>> {
         erase::<messages::Messages>(),
         erase::<undecodables::Undecodables>(),
         erase::<volume::Volume>(),
+        erase::<welcomes::Welcomes>(),
     ]
 }
 

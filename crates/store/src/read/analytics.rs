@@ -104,6 +104,8 @@ pub struct Totals {
     pub invites: u64,
     /// Conversations.
     pub conversations: u64,
+    /// Welcomes.
+    pub welcomes: u64,
 }
 
 /// The statement over one of the two rollups.
@@ -204,6 +206,7 @@ impl Snapshot {
             contact_bundles: of("contact_bundles"),
             invites: of("invites"),
             conversations: of("conversations"),
+            welcomes: of("welcomes"),
         })
     }
 }

@@ -21,6 +21,7 @@ mod statement;
 mod status;
 mod tail;
 mod topics;
+mod welcomes;
 
 #[cfg(test)]
 mod tests;
@@ -37,3 +38,4 @@ pub use page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder};
 pub use snapshot::{Heads, Snapshot};
 pub use status::Status;
 pub use topics::{Topic, TopicFilter, TopicOrder};
+pub use welcomes::{Welcome, WelcomeFilter};

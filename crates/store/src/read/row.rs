@@ -170,6 +170,15 @@ impl DbKey for Digest {
     }
 }
 
+impl DbKey for [u8; 32] {
+    type Db = Octets<32>;
+    const TYPE: &'static str = "bytea";
+
+    fn db(self) -> Octets<32> {
+        Octets(self)
+    }
+}
+
 impl DbKey for uuid::Uuid {
     type Db = uuid::Uuid;
     const TYPE: &'static str = "uuid";

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The projections that readers read. The head of an answer is where the slowest of them stands.
-const SERVING: [&str; 8] = [
+const SERVING: [&str; 9] = [
     "envelopes",
     "topics",
     "accounts",
@@ -32,6 +32,7 @@ const SERVING: [&str; 8] = [
     "conversations",
     "messages",
     "undecodables",
+    "welcomes",
 ];
 
 /// The log's head, and the head of what is served: one row.

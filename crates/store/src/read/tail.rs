@@ -5,11 +5,12 @@ use wire::Address;
 
 use super::{
     ContactBundle, ContactBundleFilter, Envelope, EnvelopeFilter, EnvelopeOrder, Invite,
-    InviteFilter, Page, Topic, contact_bundles, invites,
+    InviteFilter, Page, Topic, Welcome, WelcomeFilter, contact_bundles, invites,
     page::{Key, PageRequest, Tie},
     row::Columns,
     snapshot::{HEADS, Heads, Snapshot},
     statement::{Filter, List},
+    welcomes,
 };
 use crate::{database::Store, error::Result, log::Position, time};
 
@@ -95,6 +96,22 @@ impl Snapshot {
         let filter = filter.filter(Filter::default());
         self.page(&list, filter, &span(after, upto, limit), ContactBundle::from_columns).await
     }
+
+    /// Welcomes that stand there.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn welcomes_since(
+        &self,
+        filter: &WelcomeFilter,
+        after: Position,
+        upto: Position,
+        limit: u32,
+    ) -> Result<Page<Welcome>> {
+        let list = List { sort: None, ..welcomes::LIST };
+        let filter = filter.filter(Filter::default());
+        self.page(&list, filter, &span(after, upto, limit), Welcome::from_columns).await
+    }
 }
 
 fn within(time_ns: u64, after: Option<u64>, before: Option<u64>) -> bool {
@@ -156,6 +173,15 @@ impl ContactBundleFilter {
             && any_of(self.verification.as_ref(), &bundle.verification)
             && within(bundle.published_ns, self.after, self.before)
             && (!self.current_only || bundle.verification == wire::Verification::Verified)
+    }
+}
+
+impl WelcomeFilter {
+    /// Would a list with this filter have this welcome?
+    #[must_use]
+    pub fn matches(&self, welcome: &Welcome) -> bool {
+        self.installation.is_none_or(|wanted| wanted == welcome.installation)
+            && within(welcome.published_ns, self.after, self.before)
     }
 }
 

@@ -25,21 +25,6 @@ pub struct GroupMessage {
     pub data_bytes: usize,
 }
 
-/// An invitation of an installation to an MLS group, or a pointer to one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Welcome {
-    /// The node's number over all welcomes together.
-    pub id: u64,
-    /// Set by the node.
-    pub created_ns: u64,
-    /// The same as the topic's. Usually an installation's; what a pointer points to has its own.
-    pub installation_key: [u8; 32],
-    /// It only says where the welcome is.
-    pub is_pointer: bool,
-    /// Size of the sealed part.
-    pub data_bytes: usize,
-}
-
 pub(super) fn group_message(id: &[u8], message: &Bytes) -> Result<GroupMessage, Undecodable> {
     use proto::group_message::Version;
     let message: proto::GroupMessage = decoded("group message", message)?;
@@ -56,23 +41,4 @@ pub(super) fn group_message(id: &[u8], message: &Bytes) -> Result<GroupMessage, 
         is_commit: v1.is_commit,
         data_bytes: v1.data.len(),
     })
-}
-
-pub(super) fn welcome(key: &[u8; 32], message: &Bytes) -> Result<Welcome, Undecodable> {
-    use proto::welcome_message::Version;
-    let message: proto::WelcomeMessage = decoded("welcome", message)?;
-    let (id, created_ns, named, is_pointer, data) = match needed("version", message.version)? {
-        Version::V1(v1) => (v1.id, v1.created_ns, v1.installation_key, false, v1.data),
-        Version::WelcomePointer(pointer) => (
-            pointer.id,
-            pointer.created_ns,
-            pointer.installation_key,
-            true,
-            pointer.welcome_pointer,
-        ),
-    };
-    if named != key.as_slice() {
-        return Err(Undecodable::because("the welcome names another installation than its topic"));
-    }
-    Ok(Welcome { id, created_ns, installation_key: *key, is_pointer, data_bytes: data.len() })
 }

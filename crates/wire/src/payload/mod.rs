@@ -13,6 +13,7 @@ mod message_v2;
 mod mls;
 mod private_store;
 mod undecodable;
+mod welcome;
 
 pub use admit::{MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES, Refused, admit};
 pub use contact::{BundleForm, ContactBundle};
@@ -20,8 +21,9 @@ pub use invite::Invite;
 pub use keys::{KeyBundle, Party, PublicKey};
 pub use message_v1::MessageV1;
 pub use message_v2::MessageV2;
-pub use mls::{GroupMessage, Welcome};
+pub use mls::GroupMessage;
 pub use undecodable::Undecodable;
+pub use welcome::{Welcome, WrapperAlgorithm};
 
 /// Everything that an envelope says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ fn decode(
         }
         Topic::Preferences(_) => Payload::Preferences,
         Topic::Group(id) => Payload::GroupMessage(mls::group_message(id, message)?),
-        Topic::Welcome(key) => Payload::Welcome(mls::welcome(key, message)?),
+        Topic::Welcome(key) => Payload::Welcome(welcome::decode(key, message)?),
         Topic::Unknown => return Err(Undecodable::because("topic of no known kind")),
     })
 }

@@ -33,6 +33,9 @@ static REAL: LazyLock<Vec<Envelope>> = LazyLock::new(|| {
         let topic = Bytes::from(text(topic));
         all.push(Envelope { topic, timestamp_ns: 0, message: bytes(message) });
     }
+    for line in &lines("v3-a/welcomes.ndjson.gz")[..40] {
+        all.push(json::from_line(line).unwrap());
+    }
     // The first thing that a client does is to store its keys.
     let store = json::from_line(&lines("legacy-a/envelopes.ndjson.gz")[0]).unwrap();
     assert!(store.topic.starts_with(b"/xmtp/0/privatestore-"));
@@ -98,6 +101,7 @@ fn held(reading: &Reading) -> usize {
         Ok(Payload::Invite(invite)) => keys(&invite.sender.keys) + keys(&invite.recipient.keys),
         Ok(Payload::MessageV1(v1)) => keys(&v1.sender.keys) + keys(&v1.recipient.keys),
         Ok(Payload::GroupMessage(group)) => group.group_id.len(),
+        Ok(Payload::Welcome(welcome)) => welcome.hpke_public_key.as_ref().map_or(0, Bytes::len),
         Ok(_) => 0,
         Err(reason) => {
             let reason = reason.to_string();

@@ -12,3 +12,5 @@ mod material;
 mod oracle;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod welcomes;

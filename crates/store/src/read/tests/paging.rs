@@ -51,7 +51,7 @@ fn expected<T: Keyed<O> + Clone, O: Copy>(
 }
 
 /// Checks one filter in one order: whole walks in both directions, a range between two rows, the count.
-async fn check<T: Keyed<O> + Clone + PartialEq, O: Copy + std::fmt::Debug>(
+pub(super) async fn check<T: Keyed<O> + Clone + PartialEq, O: Copy + std::fmt::Debug>(
     random: &mut StdRng,
     rows: &[T],
     orders: &[O],
@@ -95,7 +95,7 @@ async fn check<T: Keyed<O> + Clone + PartialEq, O: Copy + std::fmt::Debug>(
     assert!(read(request.clone()).await.rows == between, "between two rows: {request:?}");
 }
 
-fn some<T>(random: &mut StdRng, value: impl FnOnce(&mut StdRng) -> T) -> Option<T> {
+pub(super) fn some<T>(random: &mut StdRng, value: impl FnOnce(&mut StdRng) -> T) -> Option<T> {
     random.random_bool(0.35).then(|| value(random))
 }
 
