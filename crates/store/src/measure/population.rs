@@ -311,3 +311,76 @@ fn fill(text: &str, population: &Population, size: u64) -> String {
 fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{log::PageBounds, log::Position, read, testing::TestDatabase};
+
+    #[tokio::test]
+    async fn what_is_made_is_as_it_would_have_been_received() {
+        let db = TestDatabase::migrated().await;
+        let client = db.store.client().await.unwrap();
+        let indexes = "select count(*) from pg_indexes where schemaname in ('ground', 'derived')";
+        let before: i64 = client.query_one(indexes, &[]).await.unwrap().get(0);
+        let population = Population { envelopes: 3_000, invites: 500 };
+        db.store.populate(&population, |_| ()).await.unwrap();
+        let after: i64 = client.query_one(indexes, &[]).await.unwrap().get(0);
+        // Partitions that were made meanwhile have some, too.
+        assert!(after >= before, "{after} indexes of {before}");
+
+        let bounds = PageBounds { envelopes: 5_000, ..PageBounds::default() };
+        let log = db.store.page(Position(0), Position(3_000), bounds).await.unwrap();
+        assert_eq!(log.len(), 3_000);
+        for one in &log {
+            let envelope = wire::Envelope {
+                topic: one.topic.clone().into(),
+                timestamp_ns: one.timestamp_ns,
+                message: one.message.clone(),
+            };
+            assert_eq!(envelope.digest(), one.digest);
+            let topic = wire::Topic::parse(&one.topic);
+            let named = topic.owner().map(|owner| match topic {
+                wire::Topic::Contact(_) => wire::topic::name::contact(owner),
+                _ => wire::topic::name::invite(owner),
+            });
+            assert!(named.is_none_or(|name| name == one.topic), "{}", one.topic);
+        }
+
+        let snapshot = db.store.snapshot().await.unwrap();
+        assert_eq!((snapshot.head(), snapshot.lag()), (Position(3_000), 0));
+        let wallets: Vec<Address> = (0..population.accounts()).map(Population::address).collect();
+        let bundles = snapshot.current_contact_bundles(&wallets).await.unwrap();
+        assert_eq!(bundles.len(), wallets.len());
+        let filter =
+            read::InviteFilter { recipient: Some(Population::address(4)), ..Default::default() };
+        assert_eq!(snapshot.count_invites(&filter).await.unwrap(), 100);
+        let (first, end) =
+            (population.first_hour(), population.first_hour() + 24 * population.days());
+        let volume = snapshot
+            .volume(read::Width::Hour, first, end, read::Split::None, &Default::default())
+            .await
+            .unwrap();
+        assert_eq!(volume.iter().map(|hour| hour.envelopes).sum::<u64>(), 3_000);
+        let bytes: usize = log.iter().map(|one| one.message.len()).sum();
+        assert_eq!(volume.iter().map(|hour| hour.bytes).sum::<u64>(), bytes as u64);
+        snapshot.close().await.unwrap();
+        // What is derived of a topic is what its envelopes add up to.
+        let wrong: i64 = client
+            .query_one(
+                "select count(*) from derived.topics t full join (
+                        select encode(substr(sha256(convert_to(topic, 'UTF8')), 1, 16), 'hex')::uuid as key,
+                               min(topic) as name, count(*) as envelopes, sum(octet_length(message)) as bytes,
+                               min(timestamp_ns) as first, max(position) as last
+                          from ground.envelopes group by topic) e using (key)
+                  where (t.name, t.envelope_count, t.byte_count, t.first_seen_ns, t.last_position)
+                        is distinct from (e.name, e.envelopes, e.bytes, e.first, e.last)",
+                &[],
+            )
+            .await
+            .unwrap()
+            .get(0);
+        assert_eq!(wrong, 0);
+        assert!(db.store.populate(&population, |_| ()).await.is_err());
+    }
+}

@@ -48,7 +48,7 @@ impl Load {
         seconds: u64,
         watched: &Watched,
     ) -> anyhow::Result<Sample> {
-        let (load, watched) = (self.clone(), watched.clone());
+        let (load, watched) = (self.clone(), *watched);
         let (tell, told) = tokio::sync::oneshot::channel();
         std::thread::Builder::new().name("load".into()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

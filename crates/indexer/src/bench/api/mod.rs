@@ -135,7 +135,7 @@ async fn measure(
     let (server, target) = serve(folder, database).await?;
     let bench = Bench { args, limit, population, target, server: server.pid(), postgres, peer };
     bench.answers_are_alike().await?;
-    let loaded = report::load();
+    let loaded = machine::load();
     let mut rounds = Vec::new();
     for question in Question::ALL {
         rounds.push(bench.rounds(question).await?);
@@ -149,9 +149,9 @@ async fn measure(
         subscribers::measure(&bench.target, bench.server, &store, args.subscribers, 10, seconds)
             .await?;
     server.stop().await?;
-    let load = [loaded, report::load()];
+    let load = [loaded, machine::load()];
     let Population { envelopes, invites } = population;
-    Ok(Report { envelopes, invites, rounds, told, no_peer, load })
+    Ok(Report { envelopes, invites, rounds, told, no_peer, smoke: args.smoke, load })
 }
 
 /// The program as it is by default, whatever is configured here: limits are on, and each request is a line in a file.
@@ -230,7 +230,8 @@ impl Bench<'_> {
             }
         }
         let half = median(of_ours.iter().map(|sample| sample.rate)) / 2.0;
-        let half = ours.run(Pace::Open(half), 2 * seconds, &watched).await?;
+        let seconds = if self.args.smoke { seconds } else { 2 * seconds };
+        let half = ours.run(Pace::Open(half), seconds, &watched).await?;
         Ok(Rounds { question, limit: of_limit, ours: of_ours, peer: of_peer, half })
     }
 }

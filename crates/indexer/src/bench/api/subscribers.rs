@@ -67,9 +67,9 @@ pub(super) async fn measure(
     }
     let all = async {
         while following.load(Ordering::Relaxed) < subscribers {
-            match tokio::time::timeout(Duration::from_millis(50), sockets.join_next()).await {
-                Ok(Some(ended)) => ended??,
-                Ok(None) | Err(_) => {}
+            let ended = tokio::time::timeout(Duration::from_millis(50), sockets.join_next()).await;
+            if let Ok(Some(ended)) = ended {
+                ended??;
             }
         }
         anyhow::Ok(())
