@@ -1,4 +1,7 @@
-//! What the log costs, against what it could cost: for `bench` alone, in a schema of its own.
+//! What the log costs, against what it could cost: for `bench` alone, in a schema of its own. And what `bench api` asks.
+
+pub mod population;
+pub mod questions;
 
 use std::pin::pin;
 

@@ -1,4 +1,4 @@
-//! This program again, as a child process: what is measured must be a process of its own.
+//! This program again, or another, as a child process: what is measured must be a process of its own.
 
 use std::{path::Path, process::Stdio, time::Duration};
 
@@ -26,20 +26,27 @@ impl Process {
         log: &Path,
     ) -> anyhow::Result<Process> {
         let program = std::env::current_exe().context("cannot find this program")?;
-        let log = std::fs::File::create(log)
-            .with_context(|| format!("cannot write {}", log.display()))?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(args)
             .env_remove("DATABASE_URL")
             .env_remove("AMQP_URL")
-            .envs(environment.iter().copied())
+            .envs(environment.iter().copied());
+        Process::spawn(command, log)
+    }
+
+    /// Starts any command; what it complains about goes to a file.
+    pub fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Process> {
+        let log = std::fs::File::create(log)
+            .with_context(|| format!("cannot write {}", log.display()))?;
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .kill_on_drop(true)
             .process_group(0)
             .spawn()
-            .context("cannot start this program again")?;
+            .context("cannot start a child")?;
         let stdout = child.stdout.take().context("no stdout")?;
         Ok(Process { child, lines: BufReader::new(stdout).lines() })
     }

@@ -30,14 +30,28 @@ pub fn cpu_seconds(pid: u32) -> f64 {
 
 /// CPU seconds of one process, with those of children that it has waited for.
 fn own_cpu_seconds(pid: u32) -> f64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in parentheses may hold anything; fields count from behind it.
-    let fields: Vec<f64> = text
-        .rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().filter_map(|field| field.parse().ok()).collect())
-        .unwrap_or_default();
     // Of the numeric fields after the state: utime, stime, cutime, cstime are the 11th to the 14th. A tick is 10 ms.
-    fields.get(10..14).map_or(0.0, |ticks| ticks.iter().sum::<f64>() / 100.0)
+    fields(&pid.to_string()).get(10..14).map_or(0.0, |ticks| ticks.iter().sum::<f64>() / 100.0)
+}
+
+/// The numbers behind the name and the state of a process.
+fn fields(process: &str) -> Vec<f64> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // The name in parentheses may hold anything; fields count from behind it.
+    text.rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().filter_map(|field| field.parse().ok()).collect())
+        .unwrap_or_default()
+}
+
+/// CPU seconds of all children that this process has waited for.
+pub fn waited_cpu_seconds() -> f64 {
+    fields("self").get(12..14).map_or(0.0, |ticks| ticks.iter().sum::<f64>() / 100.0)
+}
+
+/// CPU seconds of the thread that asks.
+pub fn thread_cpu_seconds() -> f64 {
+    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    text.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
 }
 
 /// The median time of a small write that must reach the disk, in milliseconds.

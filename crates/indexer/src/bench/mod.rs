@@ -1,5 +1,6 @@
 //! Benchmarks: real processes, real services, ratios against limits that are measured in the same run.
 
+pub mod api;
 pub mod child;
 pub mod ingest;
 pub mod latency;

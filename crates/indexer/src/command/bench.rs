@@ -14,6 +14,8 @@ pub struct Args {
 enum What {
     /// Node → RabbitMQ → log → projections, signatures verified; beside the broker alone and COPY alone
     Ingest(bench::ingest::Args),
+    /// Three questions to the GraphQL server; beside pgbench and PostGraphile
+    Api(bench::api::Args),
     /// Ways to append to the log: one appender at a time beside no order at all
     Log(bench::log::Args),
 }
@@ -22,6 +24,7 @@ enum What {
 pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     match args.what {
         What::Ingest(args) => bench::ingest::run(args, context).await,
+        What::Api(args) => bench::api::run(args, context).await,
         What::Log(args) => bench::log::run(args, context).await,
     }
 }
