@@ -3,6 +3,7 @@
 mod cursor;
 mod error;
 mod guard;
+pub mod hostile;
 mod http;
 mod intake;
 mod node_id;
