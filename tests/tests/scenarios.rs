@@ -4,5 +4,7 @@
 mod scenarios {
     mod failures;
     mod hostile;
+    mod refusals;
+    mod tour;
     mod truth;
 }

@@ -16,6 +16,8 @@ enum What {
     Ingest(bench::ingest::Args),
     /// Ways to append to the log: one appender at a time beside no order at all
     Log(bench::log::Args),
+    /// What is sent to hurt: how long each refusal takes, what memory it needs, and what others notice of it
+    Hostile(bench::hostile::Args),
 }
 
 /// Runs the command.
@@ -23,5 +25,6 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     match args.what {
         What::Ingest(args) => bench::ingest::run(args, context).await,
         What::Log(args) => bench::log::run(args, context).await,
+        What::Hostile(args) => bench::hostile::run(args, context).await,
     }
 }
