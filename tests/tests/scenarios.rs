@@ -4,6 +4,7 @@
 mod scenarios {
     mod failures;
     mod hostile;
+    mod paging;
     mod refusals;
     mod tour;
     mod truth;
