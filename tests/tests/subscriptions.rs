@@ -30,7 +30,7 @@ const RATE: usize = 500;
 /// So many are enough. Where all of this takes longer, fewer come from then on.
 const ENOUGH: usize = 30_000;
 /// How far the last of those who follow everything may be behind. Where the machine is too slow for more, fewer come.
-const BEHIND: usize = 20 * RATE;
+const BEHIND: usize = 10 * RATE;
 /// How often the server is killed.
 const KILLS: usize = 10;
 /// What is followed, with which filter, by how many; half of them by sockets, half by event streams. Few follow everything:
