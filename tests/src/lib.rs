@@ -8,6 +8,7 @@
 pub mod capture;
 pub mod folder;
 pub mod graphql;
+pub mod live;
 pub mod nemesis;
 pub mod patience;
 pub mod program;

@@ -62,6 +62,11 @@ impl World {
         World { up, folder, running, graph }
     }
 
+    /// Where it serves.
+    pub fn url(&self) -> &str {
+        self.running.http_url.as_deref().unwrap()
+    }
+
     /// Its GraphQL.
     pub fn graph(&self) -> &Graph {
         &self.graph

@@ -4,5 +4,8 @@
 mod scenarios {
     mod failures;
     mod hostile;
+    mod paging;
+    mod refusals;
+    mod tour;
     mod truth;
 }

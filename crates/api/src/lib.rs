@@ -4,6 +4,7 @@ mod cursor;
 mod error;
 mod exec;
 mod guard;
+pub mod hostile;
 mod http;
 mod intake;
 mod node_id;

@@ -69,9 +69,7 @@ impl Run {
         self.scope.doubt();
         // The name that follows is of no type of the schema.
         let message = message.split(" (occurred while parsing ").next().unwrap_or_default();
-        let mut message = message.to_owned();
-        reply::shorten(&mut message);
-        Trouble::input(message)
+        Trouble::input(reply::bounded(message))
     }
 }
 

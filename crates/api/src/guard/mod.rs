@@ -22,7 +22,7 @@ mod shape;
 mod walk;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub(crate) use cache::Recent;
 pub use limits::Limits;

@@ -5,6 +5,7 @@ mod body;
 mod encode;
 mod execute;
 mod exposure;
+mod frames;
 mod graphiql;
 mod graphql;
 mod headers;

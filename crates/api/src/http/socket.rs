@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     access::{self, Caller},
-    execute, headers,
+    execute, frames, headers,
     record::{Ended, Record},
     server::Shared,
     stream,
@@ -76,9 +76,9 @@ async fn handshake(
     let caller = shared.knock(http).await?;
     let permit = shared.permit()?;
     let limit = shared.intake.limits().body_bytes;
-    let (response, session, messages) =
-        actix_ws::handle_with_protocols(http, payload, &[ws::PROTOCOL])
-            .map_err(|_| Refused::bad("this is no WebSocket handshake"))?;
+    let (response, session, messages) = frames::bounded(http, payload, limit)
+        .and_then(|payload| actix_ws::handle_with_protocols(http, payload, &[ws::PROTOCOL]))
+        .map_err(|_| Refused::bad("this is no WebSocket handshake"))?;
     let spoken = response.headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL);
     let messages =
         messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
@@ -186,7 +186,11 @@ impl Socket {
             Some(Err(ProtocolError::Overflow | ProtocolError::InvalidLength(_))) => {
                 self.protocol.broken("a message is too large")
             }
-            Some(Err(ProtocolError::Io(_))) => self.protocol.broken("not text in UTF-8"),
+            Some(Err(ProtocolError::Io(error))) => match error.kind() {
+                std::io::ErrorKind::InvalidData => self.protocol.broken("not text in UTF-8"),
+                // Or the connection is gone, and nobody reads this.
+                _ => self.protocol.broken("a message is too large"),
+            },
             Some(Err(_)) => self.protocol.broken("not what a WebSocket says"),
             None => return Err(Over),
         };

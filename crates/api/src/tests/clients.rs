@@ -35,6 +35,8 @@ fn installed() -> &'static Path {
         for file in FILES {
             std::fs::copy(from.join(file), to.join(file)).unwrap();
         }
+        // What README shows uses the same clients.
+        std::fs::copy(root.join("examples/javascript/tour.mjs"), to.join("tour.mjs")).unwrap();
         if !current {
             let npm = Command::new("npm").args(["ci", "--ignore-scripts"]).current_dir(&to).output();
             let npm = npm.unwrap_or_else(|error| {
@@ -60,6 +62,7 @@ async fn run(script: &'static str, serving: &Serving, total: usize) {
             .current_dir(installed())
             .env("URL", url)
             .env("TOTAL", total.to_string())
+            .env("ENOUGH", "3")
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| {
@@ -111,4 +114,9 @@ async fn sockets_serve_the_client_that_everybody_uses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn event_streams_serve_the_client_that_everybody_uses() {
     run_live("events.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tour_of_the_readme_is_true() {
+    run_live("tour.mjs").await;
 }

@@ -10,6 +10,8 @@ use crate::guard::{Kind, Refusal};
 const ERRORS: usize = 10;
 /// Bytes of an error's message, at most.
 const MESSAGE: usize = 300;
+/// Characters of a word in it, at most: no name of the schema is longer, so a longer word was said by the caller.
+const WORD: usize = 36;
 
 /// What an answer is, besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +54,7 @@ pub(crate) fn present(response: &mut Response, outcome: Outcome) {
         _ => "BAD_USER_INPUT",
     };
     for error in &mut response.errors {
-        shorten(&mut error.message);
+        error.message = bounded(&error.message);
         let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
         if extensions.get("code").is_none() {
             extensions.set("code", code);
@@ -60,16 +62,24 @@ pub(crate) fn present(response: &mut Response, outcome: Outcome) {
     }
 }
 
-/// Bounds a message.
-pub(crate) fn shorten(message: &mut String) {
-    if message.len() > MESSAGE {
-        let mut end = MESSAGE;
-        while !message.is_char_boundary(end) {
-            end -= 1;
+/// A message without long words, and cut where it is too long.
+pub(crate) fn bounded(message: &str) -> String {
+    let mut bounded = String::new();
+    for word in message.split_inclusive(char::is_whitespace) {
+        let room = MESSAGE.saturating_sub(bounded.len());
+        match word.char_indices().nth(WORD) {
+            None if word.len() <= room => bounded.push_str(word),
+            Some((end, _)) if end < room => {
+                bounded.push_str(&word[..end]);
+                bounded.push_str("… ");
+            }
+            _ => {
+                bounded.push('…');
+                break;
+            }
         }
-        message.truncate(end);
-        message.push('…');
     }
+    bounded.trim_end().to_owned()
 }
 
 /// Adds what went wrong to an answer that is being written.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_graphql::{Response, ServerError};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -10,6 +11,7 @@ use super::{
     origin::Cors,
     params::Params,
     persisted::{Documents, Persisted, Trusted},
+    reply::{self, Outcome},
     sse,
     ws::{Action, Protocol, SocketLimits, close},
 };
@@ -155,6 +157,20 @@ fn documents_by_hash() {
         assert_eq!(code(&only, None, None), Err("FORBIDDEN"));
     }
     assert!(Trusted::read("[]").is_err() && Trusted::read(r#"{"a":1}"#).is_err());
+}
+
+#[test]
+fn messages_repeat_little() {
+    let said = |message: &str| {
+        let mut response = Response::from_errors(vec![ServerError::new(message, None)]);
+        reply::present(&mut response, Outcome::Invalid);
+        response.errors.remove(0).message
+    };
+    let fine = "Unknown field \"statu\" on type \"Query\". Did you mean \"status\"?";
+    assert_eq!(said(fine), fine);
+    let long = said(&format!("Unknown field \"{}\" on type \"Query\".", "é".repeat(200)));
+    assert_eq!(long, format!("Unknown field \"{}… on type \"Query\".", "é".repeat(35)));
+    assert!(said(&"word ".repeat(200)).len() < 310);
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
 }
 
 /// The server that runs as another user must be able to enter.
-fn open_to_postgres(folder: &Path) -> anyhow::Result<()> {
+pub(super) fn open_to_postgres(folder: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))
         .context("cannot open the folder")

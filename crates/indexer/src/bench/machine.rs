@@ -10,9 +10,28 @@ pub fn load() -> String {
 
 /// The longest resident set that a process ever had, in MiB.
 pub fn peak_mib(pid: u32) -> Option<u64> {
+    status_kib(pid, "VmHWM:").map(|kib| kib / 1024)
+}
+
+/// The longest resident set since it was forgotten, in KiB.
+pub fn peak_kib(pid: u32) -> Option<u64> {
+    status_kib(pid, "VmHWM:")
+}
+
+/// The resident set of a process, in KiB.
+pub fn resident_kib(pid: u32) -> Option<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// Forgets the longest resident set of a process: it is that of now.
+pub fn forget_peak(pid: u32) -> std::io::Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5")
+}
+
+fn status_kib(pid: u32, name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// CPU seconds that a process and all its descendants have used so far.

@@ -18,6 +18,8 @@ enum What {
     Api(bench::api::Args),
     /// Ways to append to the log: one appender at a time beside no order at all
     Log(bench::log::Args),
+    /// What is sent to hurt: how long each refusal takes, what memory it needs, and what others notice of it
+    Hostile(bench::hostile::Args),
 }
 
 /// Runs the command.
@@ -26,5 +28,6 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         What::Ingest(args) => bench::ingest::run(args, context).await,
         What::Api(args) => bench::api::run(args, context).await,
         What::Log(args) => bench::log::run(args, context).await,
+        What::Hostile(args) => bench::hostile::run(args, context).await,
     }
 }

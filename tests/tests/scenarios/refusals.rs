@@ -1,0 +1,69 @@
+//! What is hostile is refused by the program as it is run: by HTTP and over sockets, without a word about the inside and
+//! without repeating what was sent. What that costs is told by `xmtp-indexer bench hostile`.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use api::hostile::{Due, conversations, requests};
+use indexer::bench::hostile::send;
+use serde_json::Value;
+use store::{Page, Projector, Store};
+use tests::{
+    capture,
+    folder::Folder,
+    graphql::Graph,
+    patience::{LONG, until},
+    program::{Program, succeed},
+    world::announced,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hostile_is_refused_and_others_are_served() {
+    let folder = Folder::new();
+    let data = folder.data();
+    let data = data.to_str().unwrap();
+    let services = ["services", "--no-rabbitmq", "--data-dir", data];
+    let mut services = Program::start(folder.path(), &services, &[]);
+    let running = announced(&folder, &mut services).await;
+    succeed(folder.path(), &["migrate", "--data-dir", data], &[]);
+    let envelopes = capture::envelopes("legacy-a/envelopes.ndjson.gz");
+    let store = Store::connect(store::Options::new(running.database_url.unwrap())).await.unwrap();
+    let envelopes = envelopes[..500].to_vec();
+    let page = Page { source: "capture".into(), cursor: None, envelopes };
+    store.append(&[page]).await.unwrap();
+    let config = store::projector::Config::default();
+    Projector::new(store, Arc::default(), config).catch_up().await.unwrap();
+
+    // A body that stalls is waited for; not ten seconds here.
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data];
+    let arguments = [&arguments[..], &["--set", "api.body_timeout_seconds=1"]].concat();
+    let mut serve = Program::start(folder.path(), &arguments, &[]);
+    let url = until("`serve` tells where it is", LONG, async || {
+        serve.must_run();
+        let printed = serve.printed();
+        Some(printed.split_whitespace().find(|word| word.contains("/graphql"))?.to_owned())
+    })
+    .await;
+    let url = url.trim_end_matches("/graphql");
+    let address: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
+    let graph = Graph::at(url);
+    let usual = graph.ask("{ status { envelopeCount } }", Value::Null).await;
+
+    let mut wrong = Vec::new();
+    for request in requests() {
+        if let Err(what) = send::request(address, &request).await.verdict {
+            wrong.push(format!("http, {}: {what}", request.name));
+        }
+    }
+    for conversation in conversations() {
+        if let Err(what) = send::conversation(address, &conversation).await.verdict {
+            wrong.push(format!("socket, {}: {what}", conversation.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(requests().iter().filter(|request| request.due != Due::Answer).count() > 80);
+    assert_eq!(graph.ask("{ status { envelopeCount } }", Value::Null).await, usual);
+    let log = serve.log();
+    assert!(!log.contains("panicked") && !log.contains("zzzz"), "{}", serve.tail());
+    assert!(serve.stop().success(), "{}", serve.tail());
+    assert!(services.stop().success(), "{}", services.tail());
+}
