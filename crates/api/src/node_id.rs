@@ -15,6 +15,8 @@ pub(crate) enum NodeId {
     Invite(Uuid),
     Conversation(String),
     Message(Uuid),
+    Welcome(Digest, u64),
+    Installation([u8; 32]),
 }
 
 impl NodeId {
@@ -27,6 +29,8 @@ impl NodeId {
             NodeId::Invite(id) => format!("Invite:{}", id.simple()),
             NodeId::Conversation(name) => format!("Conversation:{name}"),
             NodeId::Message(id) => format!("Message:{}", id.simple()),
+            NodeId::Welcome(digest, ns) => format!("Welcome:{digest}:{ns}"),
+            NodeId::Installation(key) => format!("Installation:{}", hex::encode(key)),
         };
         ID(URL_SAFE_NO_PAD.encode(text))
     }
@@ -47,6 +51,8 @@ impl NodeId {
             "Invite" => key.parse().ok().map(NodeId::Invite),
             "Conversation" => Some(NodeId::Conversation(key.to_owned())),
             "Message" => key.parse().ok().map(NodeId::Message),
+            "Welcome" => published().map(|(digest, ns)| NodeId::Welcome(digest, ns)),
+            "Installation" => hex::decode_to_array(key).ok().map(NodeId::Installation),
             _ => None,
         }
     }
@@ -66,6 +72,8 @@ mod tests {
             NodeId::Invite(Uuid::from_u128(9)),
             NodeId::Conversation("/xmtp/0/m-ü/proto".into()),
             NodeId::Message(Uuid::from_u128(u128::MAX)),
+            NodeId::Welcome(Digest::from([6; 32]), 1),
+            NodeId::Installation([5; 32]),
         ] {
             assert_eq!(NodeId::decode(&id.encode()), Some(id));
         }

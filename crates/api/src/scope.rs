@@ -229,6 +229,10 @@ impl Scope {
         bundles_at(Position) -> read::ContactBundle, contact_bundles_by_position, |row| (row.position, row)
     );
     lookup!(
+        /// The welcomes that envelopes hold.
+        welcomes_at(Position) -> read::Welcome, welcomes_by_position, |row| (row.position, row)
+    );
+    lookup!(
         /// Envelopes by their positions.
         envelopes_at(Position) -> read::Envelope, envelopes_by_position, |row| (row.position, row)
     );

@@ -116,7 +116,10 @@ impl Hub {
             let span = self.span(from, topics).await?;
             *at = Some(span.upto);
             let behind = span.upto < head;
-            let rows = span.envelopes.len() + span.invites.len() + span.contact_bundles.len();
+            let rows = span.envelopes.len()
+                + span.invites.len()
+                + span.contact_bundles.len()
+                + span.welcomes.len();
             metrics::counter!("xmtp_indexer_tail_envelopes_total")
                 .increment(span.envelopes.len().try_into().unwrap_or(0));
             self.spans.tell(Arc::new(span), rows * ROW);
@@ -141,9 +144,11 @@ async fn read_span(snapshot: &read::Snapshot, from: Position, topics: bool) -> s
     let last = page.rows.last().map(|row| row.position);
     let upto = last.filter(|_| page.has_more).unwrap_or(head);
     let (invites, bundles) = (read::InviteFilter::default(), read::ContactBundleFilter::default());
-    let (invites, contact_bundles) = tokio::try_join!(
+    let welcomes = read::WelcomeFilter::default();
+    let (invites, contact_bundles, welcomes) = tokio::try_join!(
         snapshot.invites_since(&invites, from, upto, ROWS),
         snapshot.contact_bundles_since(&bundles, from, upto, ROWS),
+        snapshot.welcomes_since(&welcomes, from, upto, ROWS),
     )?;
     let mut known = HashMap::new();
     if topics {
@@ -167,6 +172,7 @@ async fn read_span(snapshot: &read::Snapshot, from: Position, topics: bool) -> s
         envelopes: envelopes.collect(),
         invites: invites.rows,
         contact_bundles: contact_bundles.rows,
+        welcomes: welcomes.rows,
         topics,
     })
 }

@@ -4,7 +4,7 @@ use store::{
     Position,
     read::{
         ContactBundle, ContactBundleFilter, Envelope, EnvelopeFilter, Invite, InviteFilter,
-        Snapshot, Topic,
+        Snapshot, Topic, Welcome, WelcomeFilter,
     },
 };
 
@@ -14,6 +14,7 @@ pub(crate) enum Wanted {
     Envelopes(EnvelopeFilter),
     Invites(InviteFilter),
     ContactBundles(ContactBundleFilter),
+    Welcomes(WelcomeFilter),
     Status,
 }
 
@@ -23,6 +24,7 @@ pub(crate) enum Item {
     Envelope(Envelope),
     Invite(Invite),
     ContactBundle(ContactBundle),
+    Welcome(Welcome),
     Status,
 }
 
@@ -33,6 +35,7 @@ impl Item {
             Item::Envelope(row) => Some(row.position),
             Item::Invite(row) => Some(row.first_position),
             Item::ContactBundle(row) => Some(row.position),
+            Item::Welcome(row) => Some(row.position),
             Item::Status => None,
         }
     }
@@ -64,6 +67,7 @@ pub(crate) struct Span {
     pub(crate) envelopes: Vec<(Envelope, Option<Topic>)>,
     pub(crate) invites: Vec<Invite>,
     pub(crate) contact_bundles: Vec<ContactBundle>,
+    pub(crate) welcomes: Vec<Welcome>,
     /// Were the topics looked up?
     pub(crate) topics: bool,
 }
@@ -77,7 +81,7 @@ impl Wanted {
             Wanted::ContactBundles(filter) => {
                 !filter.current_only || span.contact_bundles.is_empty()
             }
-            Wanted::Invites(_) | Wanted::Status => true,
+            Wanted::Invites(_) | Wanted::Welcomes(_) | Wanted::Status => true,
         }
     }
 
@@ -109,6 +113,13 @@ impl Wanted {
                 .cloned()
                 .map(Item::ContactBundle)
                 .collect(),
+            Wanted::Welcomes(filter) => span
+                .welcomes
+                .iter()
+                .filter(|row| filter.matches(row))
+                .cloned()
+                .map(Item::Welcome)
+                .collect(),
             Wanted::Status => Vec::new(),
         }
     }
@@ -137,6 +148,10 @@ impl Wanted {
             Wanted::ContactBundles(filter) => {
                 let page = snapshot.contact_bundles_since(filter, after, upto, limit).await?;
                 (page.rows.into_iter().map(Item::ContactBundle).collect(), page.has_more)
+            }
+            Wanted::Welcomes(filter) => {
+                let page = snapshot.welcomes_since(filter, after, upto, limit).await?;
+                (page.rows.into_iter().map(Item::Welcome).collect(), page.has_more)
             }
             Wanted::Status => (Vec::new(), false),
         };

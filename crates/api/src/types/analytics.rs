@@ -230,4 +230,5 @@ object!(
         })
         .leaf("invites", "Invitations.", |totals| UInt64(totals.rows.invites))
         .leaf("conversations", "Conversations.", |totals| UInt64(totals.rows.conversations))
+        .leaf("welcomes", "Welcomes.", |totals| UInt64(totals.rows.welcomes))
 );

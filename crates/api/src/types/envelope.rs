@@ -62,7 +62,7 @@ object!(
         .load(
             "payload",
             "What the bytes say, as far as anyone without keys can read them. null for kinds that are sealed as a whole.",
-            Statements::of(3),
+            Statements::of(4),
             payload
         )
         .load(
@@ -97,8 +97,9 @@ async fn payload(
     let of = |kinds: &'static [Kind]| {
         envelopes.iter().filter(move |envelope| kinds.contains(&envelope.kind))
     };
-    let (bundles, invites, messages) = futures::try_join!(
+    let (bundles, welcomes, invites, messages) = futures::try_join!(
         scope.bundles_at(of(&[Kind::ContactBundle]).map(|envelope| envelope.position)),
+        scope.welcomes_at(of(&[Kind::Welcome]).map(|envelope| envelope.position)),
         scope.invites(of(&[Kind::Invite]).map(|envelope| envelope.payload_key)),
         scope
             .messages(of(&[Kind::MessageV1, Kind::MessageV2]).map(|envelope| envelope.payload_key)),
@@ -107,6 +108,7 @@ async fn payload(
         let (position, key) = (&envelope.position, &envelope.payload_key);
         match envelope.kind {
             Kind::ContactBundle => bundles.get(position).cloned().map(Payload::ContactBundle),
+            Kind::Welcome => welcomes.get(position).cloned().map(Payload::Welcome),
             Kind::Invite => invites.get(key).cloned().map(Payload::Invite),
             Kind::MessageV1 | Kind::MessageV2 => messages.get(key).cloned().map(Payload::Message),
             _ => None,

@@ -9,7 +9,7 @@ use super::words::{Generation, PayloadKind, TopicKind, Verification};
 use crate::{
     error::Trouble,
     paging::at_most,
-    scalars::{Address, DateTime},
+    scalars::{Address, DateTime, Hex},
 };
 
 fn all<A, B: From<A>>(values: Option<Vec<A>>) -> Option<Vec<B>> {
@@ -214,5 +214,40 @@ impl From<MessageFilter> for read::MessageFilter {
             after: ns(filter.after),
             before: ns(filter.before),
         }
+    }
+}
+
+/// Narrows a list of welcomes.
+#[derive(InputObject, Clone, Debug, Default)]
+pub(crate) struct WelcomeFilter {
+    /// Of the installation that has this key, 32 bytes.
+    installation: Option<Hex>,
+    /// Of the installations of this inbox. Refused for now: this index does not know which they are.
+    inbox: Option<Hex>,
+    /// Published at this time or later.
+    after: Option<DateTime>,
+    /// Published before this time.
+    before: Option<DateTime>,
+}
+
+impl TryFrom<WelcomeFilter> for read::WelcomeFilter {
+    type Error = Trouble;
+
+    fn try_from(filter: WelcomeFilter) -> Result<Self, Trouble> {
+        if filter.inbox.is_some() {
+            return Err(Trouble::input(
+                "this index does not know yet which installations an inbox has: ask by installation",
+            ));
+        }
+        let key = |key: Hex| {
+            <[u8; 32]>::try_from(key.0).map_err(|_| {
+                Trouble::input("an installation's key has 32 bytes, which is 64 hexadecimal digits")
+            })
+        };
+        Ok(read::WelcomeFilter {
+            installation: filter.installation.map(key).transpose()?,
+            after: ns(filter.after),
+            before: ns(filter.before),
+        })
     }
 }

@@ -215,6 +215,20 @@ listed!(
     count_messages_of
 );
 
+listed!(
+    read::Welcome,
+    "welcomes",
+    read::Welcome,
+    read::TimeOrder,
+    TimeOrder,
+    read::WelcomeFilter,
+    welcomes,
+    count_welcomes,
+    [u8; 32],
+    welcomes_of,
+    count_welcomes_of
+);
+
 /// The arguments of a list.
 macro_rules! paged {
     ($name:ident { $($(#[doc = $doc:literal])* $field:ident: $type:ty,)* }) => {
@@ -287,6 +301,12 @@ paged!(MessagePages {
     /// Only those that match.
     filter: MessageFilter,
     /// By the time in the header; by default the newest first.
+    order_by: TimeOrder,
+});
+paged!(WelcomePages {
+    /// Only those that match.
+    filter: WelcomeFilter,
+    /// By time of publication; by default the newest first.
     order_by: TimeOrder,
 });
 paged!(TimePages {

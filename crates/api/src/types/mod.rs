@@ -7,6 +7,7 @@ mod contact_bundle;
 mod conversation;
 mod envelope;
 mod filters;
+mod installation;
 mod invite;
 mod lists;
 mod message;
@@ -19,6 +20,7 @@ mod reachability;
 mod status;
 mod subscription;
 mod topic;
+mod welcome;
 mod words;
 
 pub(crate) use lists::Listed;

@@ -124,6 +124,15 @@ object!(
             }
         )
         .load(
+            "welcomes",
+            "Every V3 invitation of an installation to a group, or pointer to one, that passed on a node's stream.",
+            Statements::of(1),
+            async |call, _: &[Query], mut asked: WelcomePages| -> Page<read::Welcome> {
+                let (order, args) = (asked.order_by.take(), asked.args());
+                lists::list(call, asked.filter.unwrap_or_default().try_into()?, order, args).await
+            }
+        )
+        .load(
             "messages",
             "Every V1 and V2 message.",
             Statements::of(1),

@@ -3,7 +3,7 @@
 use async_graphql::InputObject;
 use store::{
     Position,
-    read::{self, ContactBundle, Envelope, Invite},
+    read::{self, ContactBundle, Envelope, Invite, Welcome},
 };
 
 use super::{filters::*, status};
@@ -31,6 +31,7 @@ macro_rules! followed {
 followed!(Envelopes, EnvelopeFilter);
 followed!(Invites, InviteFilter);
 followed!(ContactBundles, ContactBundleFilter);
+followed!(Welcomes, WelcomeFilter);
 
 object!(
     Item,
@@ -70,6 +71,17 @@ object!(
         )
         .opens(|asked: ContactBundles| {
             opened(Wanted::ContactBundles(asked.filter.unwrap_or_default().into()), asked.after)
+        })
+        .load(
+            "welcomes",
+            "Every V3 invitation of an installation to a group that matches, in indexing order. Resumes like `envelopes`.",
+            Statements::of(0),
+            async |_: Call<'_>, items: &[Item], _: Welcomes| {
+                Ok(items.iter().map(welcome).collect::<Vec<_>>())
+            }
+        )
+        .opens(|asked: Welcomes| {
+            opened(Wanted::Welcomes(asked.filter.unwrap_or_default().try_into()?), asked.after)
         })
         .load(
             "status",
@@ -112,6 +124,13 @@ fn invite(item: &Item) -> Result<Edge<Invite>, Trouble> {
 fn contact_bundle(item: &Item) -> Result<Edge<ContactBundle>, Trouble> {
     match item {
         Item::ContactBundle(row) => Ok(edge(row.position, row.clone())),
+        _ => Err(unwanted()),
+    }
+}
+
+fn welcome(item: &Item) -> Result<Edge<Welcome>, Trouble> {
+    match item {
+        Item::Welcome(row) => Ok(edge(row.position, row.clone())),
         _ => Err(unwanted()),
     }
 }

@@ -1,0 +1,51 @@
+use store::read::{Envelope, Welcome};
+
+use super::{envelope, installation::Installation};
+use crate::{
+    error::Trouble,
+    exec::{Call, ID, Statements, Table, object},
+    node_id::NodeId,
+    paging::connection,
+    scalars::{DateTime, Hex},
+};
+
+object!(
+    Welcome,
+    Table::new("Welcome", "The V3/V4 invitation: an installation is told how to join a group.")
+        .implements("Node")
+        .member_of("Payload")
+        .leaf("id", ID, |welcome: &Welcome| {
+            NodeId::Welcome(welcome.digest, welcome.published_ns).encode()
+        })
+        .inline(
+            "installation",
+            "Whose topic it stands on. What a pointer points to stands under a key that is no installation's.",
+            |welcome| Installation { key: welcome.installation }
+        )
+        .leaf("publishedAt", "The time of its envelope, by the node's clock.", |welcome| {
+            DateTime(welcome.published_ns)
+        })
+        .leaf(
+            "wrapperAlgorithm",
+            "How it is sealed: CURVE25519, XWING_MLKEM_768_DRAFT_6, SYMMETRIC_KEY, UNSPECIFIED, or UNKNOWN_ and a number.",
+            |welcome| welcome.wrapper_algorithm.name().into_owned()
+        )
+        .leaf(
+            "hpkePublicKey",
+            "The key that it is sealed for; null where a symmetric key seals it.",
+            |welcome| welcome.hpke_public_key.clone().map(Hex)
+        )
+        .leaf("isPointer", "Does it only say where the welcome is?", |welcome| welcome.is_pointer)
+        .leaf("size", "Bytes of the sealed part.", |welcome| welcome.size)
+        .load("envelope", "What it came in.", Statements::of(1), came_in)
+);
+connection!(Welcome, "WelcomeConnection", "WelcomeEdge");
+
+async fn came_in(
+    call: Call<'_>,
+    welcomes: &[Welcome],
+    _: (),
+) -> Result<Vec<Option<Result<Envelope, Trouble>>>, Trouble> {
+    let found = envelope::at(call, welcomes.iter().map(|welcome| welcome.position)).await?;
+    Ok(found.into_iter().map(Some).collect())
+}
