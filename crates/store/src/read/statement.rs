@@ -400,13 +400,17 @@ impl Filter {
         let without = above.is_none_or(|place| bare(&place));
         let mut within = Vec::with_capacity(branches.len() * 2);
         for branch in branches {
-            if with_value || !without {
+            if !with_value && !without {
+                // With both bounds: a value that is bound and stands nowhere has no type, and Postgres refuses it.
+                let mut branch = bounded(branch, above, below);
+                branch.conditions.push("false".to_owned());
+                within.push(branch);
+                continue;
+            }
+            if with_value {
                 let mut branch =
                     bounded(branch.clone(), above.filter(valued), below.filter(valued));
                 branch.conditions.push(format!("{sort} is not null"));
-                if !with_value {
-                    branch.conditions.push("false".to_owned());
-                }
                 within.push(branch);
             }
             if without {

@@ -95,6 +95,36 @@ pub(super) async fn check<T: Keyed<O> + Clone + PartialEq, O: Copy + std::fmt::D
     assert!(read(request.clone()).await.rows == between, "between two rows: {request:?}");
 }
 
+#[tokio::test]
+async fn ranges_between_rows_with_a_value_and_rows_without() {
+    let db = indexed().await;
+    let snapshot = db.store.snapshot().await.unwrap();
+    let (order, filter) = (ConversationOrder::LastMessage, ConversationFilter::default());
+    for descending in [false, true] {
+        let all = PageRequest::first(order, descending, ALL);
+        let rows = snapshot.conversations(&filter, &all).await.unwrap().rows;
+        let bare = rows.iter().filter(|row| row.last_message_ns.is_none()).count();
+        assert!(bare > 10 && rows.len() - bare > 10);
+        // Two of either kind, and each of them from and to each of the others.
+        let places = [1, bare - 2, bare + 1, rows.len() - 2]
+            .map(|at| if descending { rows.len() - 1 - at } else { at });
+        for (from, to) in places.iter().flat_map(|from| places.map(|to| (*from, to))) {
+            for backward in [false, true] {
+                let request = PageRequest {
+                    after: Some(rows[from].key(order)),
+                    before: Some(rows[to].key(order)),
+                    backward,
+                    ..all.clone()
+                };
+                let between = if from < to { &rows[from + 1..to] } else { &[] };
+                let page = snapshot.conversations(&filter, &request).await.unwrap();
+                assert!(page.rows == between && !page.has_more, "{request:?}");
+            }
+        }
+    }
+    snapshot.close().await.unwrap();
+}
+
 pub(super) fn some<T>(random: &mut StdRng, value: impl FnOnce(&mut StdRng) -> T) -> Option<T> {
     random.random_bool(0.35).then(|| value(random))
 }
