@@ -6,7 +6,7 @@ use super::{super::*, ALL, indexed};
 
 /// Asks for the lists of all parents at once, with and without cursors, forward and backward, both ways round, and
 /// compares each with the list of its parent alone.
-async fn check<P: Copy, T: Keyed<O> + Clone + PartialEq, O: Copy>(
+pub(super) async fn check<P: Copy, T: Keyed<O> + Clone + PartialEq, O: Copy>(
     random: &mut StdRng,
     parents: &[P],
     orders: &[O],

@@ -9,7 +9,7 @@ use super::{
     super::*,
     ALL,
     paging::{check, some},
-    project,
+    parents, project,
 };
 use crate::{append, log::Position, testing::TestDatabase};
 
@@ -106,4 +106,31 @@ async fn pages_and_tails_of_welcomes_give_each_once_in_order() {
         assert_eq!(tail.has_more, wanted.len() > 7);
     }
     snapshot.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn welcomes_of_many_installations_are_those_of_each() {
+    let db = indexed().await;
+    let at = db.store.snapshot().await.unwrap();
+    let all = PageRequest::first(TimeOrder, true, ALL);
+    let rows = at.welcomes(&WelcomeFilter::default(), &all).await.unwrap().rows;
+    let installations: Vec<_> = rows.iter().map(|row| row.installation).collect();
+    let middle = Some(rows[rows.len() / 2].published_ns);
+    let random = &mut StdRng::seed_from_u64(4);
+    for (after, before) in [(None, None), (middle, None), (None, middle)] {
+        let filter = WelcomeFilter { installation: None, after, before };
+        parents::check(
+            random,
+            &installations,
+            &[TimeOrder],
+            async |keys, request| at.welcomes_of(keys, &filter, &request).await.unwrap(),
+            async |key, request| {
+                let filter = WelcomeFilter { installation: Some(key), ..filter.clone() };
+                at.welcomes(&filter, &request).await.unwrap()
+            },
+            async |keys| at.count_welcomes_of(keys, &filter).await.unwrap(),
+        )
+        .await;
+    }
+    at.close().await.unwrap();
 }
