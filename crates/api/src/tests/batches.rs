@@ -48,7 +48,7 @@ const NESTED: &str = "query($first: Int) { accounts(first: $first) { nodes {
 async fn lists_inside_of_lists_are_one_statement_each() {
     let indexed = Indexed::with(capture()).await;
     let mut statements = Vec::new();
-    for first in [20, 60] {
+    for first in [20, 40] {
         let answer = indexed.answer(NESTED, json!({ "first": first })).await;
         assert!(answer.errors.is_empty(), "{:?}", answer.errors);
         assert_eq!(answer.data["accounts"]["nodes"].as_array().unwrap().len(), first);

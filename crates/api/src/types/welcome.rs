@@ -1,9 +1,8 @@
-use store::read::{Envelope, Welcome};
+use store::read::Welcome;
 
 use super::{envelope, installation::Installation};
 use crate::{
-    error::Trouble,
-    exec::{Call, ID, Statements, Table, object},
+    exec::{ID, Statements, Table, object},
     node_id::NodeId,
     paging::connection,
     scalars::{DateTime, Hex},
@@ -19,7 +18,8 @@ object!(
         })
         .inline(
             "installation",
-            "Whose topic it stands on. What a pointer points to stands under a key that is no installation's.",
+            "Whose topic it stands on. One that is sealed with a symmetric key, to which pointers point, stands under a key \
+             that is no installation's.",
             |welcome| Installation { key: welcome.installation }
         )
         .leaf("publishedAt", "The time of its envelope, by the node's clock.", |welcome| {
@@ -37,15 +37,13 @@ object!(
         )
         .leaf("isPointer", "Does it only say where the welcome is?", |welcome| welcome.is_pointer)
         .leaf("size", "Bytes of the sealed part.", |welcome| welcome.size)
-        .load("envelope", "What it came in.", Statements::of(1), came_in)
+        .load(
+            "envelope",
+            "What it came in.",
+            Statements::of(1),
+            async |call, welcomes: &[Welcome], _: ()| {
+                envelope::at(call, welcomes.iter().map(|welcome| welcome.position)).await
+            }
+        )
 );
 connection!(Welcome, "WelcomeConnection", "WelcomeEdge");
-
-async fn came_in(
-    call: Call<'_>,
-    welcomes: &[Welcome],
-    _: (),
-) -> Result<Vec<Option<Result<Envelope, Trouble>>>, Trouble> {
-    let found = envelope::at(call, welcomes.iter().map(|welcome| welcome.position)).await?;
-    Ok(found.into_iter().map(Some).collect())
-}

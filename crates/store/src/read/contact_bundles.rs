@@ -224,7 +224,11 @@ impl Snapshot {
         positions: &[Position],
     ) -> Result<Vec<ContactBundle>> {
         self.find_by(
-            concat!("select ", columns!(), " from derived.contact_bundles where position {is}"),
+            concat!(
+                "select ",
+                columns!(),
+                " from derived.contact_bundles where position {is} and position <= {head}"
+            ),
             positions,
             Vec::new(),
             ContactBundle::from_columns,

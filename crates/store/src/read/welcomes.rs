@@ -159,7 +159,11 @@ impl Snapshot {
     /// When Postgres fails.
     pub async fn welcomes_by_position(&self, positions: &[Position]) -> Result<Vec<Welcome>> {
         self.find_by(
-            concat!("select ", columns!(), " from derived.welcomes where position {is}"),
+            concat!(
+                "select ",
+                columns!(),
+                " from derived.welcomes where position {is} and position <= {head}"
+            ),
             positions,
             Vec::new(),
             Welcome::from_columns,
