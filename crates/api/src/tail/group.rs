@@ -8,7 +8,7 @@ use std::{
 use store::Position;
 
 use super::{
-    hub::Hub,
+    hub::{Hub, Words},
     ring::{Heard, Listener, Ring},
     telling::{self, Answer},
     wanted::{Item, Span, Wanted},
@@ -31,16 +31,24 @@ pub(crate) struct Told {
     pub(crate) answers: Vec<Answer>,
 }
 
+impl Told {
+    /// About what it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.answers.iter().map(|answer| answer.bytes.len() + 64).sum::<usize>() + 64
+    }
+}
+
 /// A group. It ends when nobody holds it.
 #[derive(Debug)]
 pub(crate) struct Group {
+    pub(crate) words: Words,
     pub(crate) wanted: Wanted,
     told: Arc<Ring<Told>>,
 }
 
 impl Group {
-    pub(crate) fn new(wanted: Wanted) -> Group {
-        Group { wanted, told: Ring::new(KEPT, KEPT_BYTES) }
+    pub(crate) fn new(words: Words, wanted: Wanted) -> Group {
+        Group { words, wanted, told: Ring::new(KEPT, KEPT_BYTES) }
     }
 
     pub(crate) fn listen(&self) -> Listener<Told> {
@@ -48,7 +56,7 @@ impl Group {
     }
 
     fn tell(&self, told: Told) {
-        let bytes = told.answers.iter().map(|answer| answer.bytes.len() + 64).sum();
+        let bytes = told.bytes();
         self.told.tell(Arc::new(told), bytes);
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     group::{self, Group},
+    past::Past,
     ring::{Listener, Ring},
     wanted::{Span, Wanted},
 };
@@ -39,13 +40,15 @@ pub(crate) struct Hub {
     store: Store,
     spans: Arc<Ring<Span>>,
     groups: Mutex<HashMap<Words, Weak<Group>>>,
+    pub(crate) past: Arc<Past>,
     answer_bytes: usize,
 }
 
 impl Hub {
     pub(crate) fn new(store: Store, answer_bytes: usize) -> Arc<Hub> {
         let spans = Ring::new(SPANS, SPAN_BYTES);
-        Arc::new(Hub { store, spans, groups: Mutex::default(), answer_bytes })
+        let past = Past::new(answer_bytes);
+        Arc::new(Hub { store, spans, groups: Mutex::default(), past, answer_bytes })
     }
 
     pub(crate) fn answer_bytes(&self) -> usize {
@@ -69,7 +72,7 @@ impl Hub {
             return group;
         }
         groups.retain(|_, group| group.strong_count() > 0);
-        let group = Arc::new(Group::new(wanted.clone()));
+        let group = Arc::new(Group::new(words, wanted.clone()));
         groups.insert(words, Arc::downgrade(&group));
         group::begin(self.clone(), graph.clone(), ready.clone(), &group);
         group
@@ -98,6 +101,7 @@ impl Hub {
                     TROUBLE
                 }
             };
+            self.past.tidy();
             tokio::time::sleep(rest).await;
         }
     }

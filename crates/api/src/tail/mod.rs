@@ -13,6 +13,7 @@
 
 mod group;
 mod hub;
+mod past;
 mod reader;
 mod ring;
 mod telling;

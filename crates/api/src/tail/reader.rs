@@ -8,10 +8,10 @@ use store::Position;
 use tokio::sync::mpsc;
 
 use super::{
-    group::Told,
+    group::{Group, Told},
     hub::Hub,
     ring::{Heard, Listener},
-    telling::{self, Answer},
+    telling::Answer,
     wanted::{Opened, Wanted},
 };
 use crate::{intake::Ready, schema::Graph, types::log_cursor};
@@ -44,7 +44,7 @@ struct Reader {
     hub: Arc<Hub>,
     graph: Graph,
     ready: Ready,
-    wanted: Wanted,
+    group: Arc<Group>,
     to: mpsc::Sender<Event>,
     /// Everything up to here was told.
     at: Position,
@@ -62,12 +62,11 @@ pub(crate) async fn follow(
     let group = hub.join(&graph, &ready, &opened.wanted);
     let told = group.listen();
     let at = opened.after.unwrap_or(Position(0));
-    let mut reader = Reader { hub, graph, ready, wanted: opened.wanted, to, at };
-    let end = match reader.wanted {
+    let mut reader = Reader { hub, graph, ready, group, to, at };
+    let end = match reader.group.wanted {
         Wanted::Status => reader.pulse(told).await,
         _ => reader.run(told, opened.after).await,
     };
-    drop(group);
     let (code, message, slow) = match end {
         End::Gone => return,
         End::Slow => ("SLOW_READER", "this reader is too slow: resume behind the cursor", true),
@@ -153,20 +152,17 @@ impl Reader {
         Ok(())
     }
 
-    /// Tells what is in the database, up to a position.
+    /// Tells what is in the database, up to a position or beyond.
     async fn replay(&mut self, upto: Position) -> Result<(), End> {
         let (mut waited, mut pause) = (Duration::ZERO, Duration::from_millis(100));
         while self.at < upto {
-            let limit = self.hub.answer_bytes();
-            let page =
-                telling::replay(&self.graph, &self.ready, &self.wanted, self.at, upto, limit).await;
-            match page {
-                Ok((answers, reached)) if reached > self.at => {
-                    for answer in &answers {
-                        self.send(answer).await?;
-                    }
-                    self.at = reached;
+            let past = &self.hub.past;
+            match past.page(&self.graph, &self.ready, &self.group, self.at).await {
+                Ok(told) => {
+                    self.pass(&told).await?;
                     (waited, pause) = (Duration::ZERO, Duration::from_millis(100));
+                    // Others have something to say, too.
+                    tokio::task::yield_now().await;
                 }
                 // Away, or being rebuilt: the tables are not yet there again.
                 _ if waited >= PATIENCE => return Err(End::Unavailable),

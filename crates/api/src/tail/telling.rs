@@ -11,7 +11,7 @@ use crate::{
 
 /// Rows of a page that is replayed, and rows that share their look-ups.
 pub(crate) const PAGE: u32 = 100;
-/// Bytes of messages that rows may have to share their look-ups.
+/// Bytes of messages that rows may have to share their look-ups, or a page.
 const SHARED: usize = 8 << 20;
 
 /// One answer.
@@ -72,6 +72,16 @@ pub(super) async fn replay(
     if let Err(error) = snapshot.close().await {
         tracing::warn!(%error, "a connection broke after a page was read");
     }
-    let (items, upto) = read?;
+    let (mut items, mut upto) = read?;
+    let mut weight = 0;
+    let fitting = items.iter().take_while(|item| {
+        weight += item.weight();
+        weight <= SHARED
+    });
+    let fitting = fitting.count().max(1);
+    if fitting < items.len() {
+        items.truncate(fitting);
+        upto = items.last().and_then(Item::position).unwrap_or(upto);
+    }
     Ok((tell(graph, ready, items, limit).await?, upto))
 }
