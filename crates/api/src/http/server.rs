@@ -208,6 +208,12 @@ impl Server {
         self.addr
     }
 
+    /// What its subscriptions share.
+    #[cfg(test)]
+    pub(crate) fn hub(&self) -> Arc<Hub> {
+        self.shared.hub.clone()
+    }
+
     /// Serves until told to stop; requests under way are answered first, for at most ten seconds.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! WebSockets: keeps one, and does what the protocol says.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseReason, ProtocolError, Session};
@@ -39,7 +39,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What an operation gives its socket.
 enum Out {
-    Next { bytes: Bytes, cursor: Option<String> },
+    Next { bytes: Bytes, cursor: Option<Arc<str>> },
     Ended { errors: Option<Value>, slow: bool },
 }
 
@@ -115,7 +115,7 @@ struct Running {
     serial: u64,
     task: JoinHandle<()>,
     /// Behind what was told last.
-    cursor: Option<String>,
+    cursor: Option<Arc<str>>,
 }
 
 /// The socket is at its end.
@@ -285,7 +285,7 @@ impl Socket {
         for (id, running) in running {
             running.task.abort();
             let mut errors = refused.errors.clone();
-            errors[0]["extensions"]["cursor"] = json!(running.cursor);
+            errors[0]["extensions"]["cursor"] = json!(running.cursor.as_deref());
             if let Some(text) = self.protocol.ended(&id, Some(&errors)) {
                 self.send(text).await?;
             }

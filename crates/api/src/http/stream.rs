@@ -1,6 +1,6 @@
 //! Event streams: one operation a response.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpResponse, http::header, web};
 use async_graphql::parser::types::OperationType;
@@ -145,7 +145,7 @@ impl Teller {
         let (hub, graph) = (self.shared.hub.clone(), self.shared.graph.clone());
         let told = std::cell::Cell::new((0_u64, 0_usize, "ok"));
         // Behind what was told last; before that, where the reader asked to begin.
-        let mut place = opened.after.and_then(types::log_cursor);
+        let mut place = opened.after.and_then(types::log_cursor).map(Arc::from);
         let telling = async {
             let mut heartbeat =
                 tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
@@ -163,7 +163,7 @@ impl Teller {
                     () = self.to.closed() => return,
                     () = self.caller.ended() => {
                         let mut refused = access::ended();
-                        refused.errors[0]["extensions"]["cursor"] = json!(place);
+                        refused.errors[0]["extensions"]["cursor"] = json!(place.as_deref());
                         let (answers, sum, _) = told.get();
                         told.set((answers, sum, refused.code));
                         self.end(refused.body()).await;

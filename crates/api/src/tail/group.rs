@@ -34,7 +34,7 @@ pub(crate) struct Told {
 impl Told {
     /// About what it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.answers.iter().map(|answer| answer.bytes.len() + 64).sum::<usize>() + 64
+        self.answers.iter().map(|answer| answer.bytes.len() + 128).sum::<usize>() + 128
     }
 }
 

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// An answer, and the cursor to resume behind it.
-    Answer { bytes: Bytes, cursor: Option<String> },
+    Answer { bytes: Bytes, cursor: Option<Arc<str>> },
     /// It is over, for a reason that the errors tell.
     Ended { errors: Value, slow: bool },
 }
@@ -195,8 +195,8 @@ impl Reader {
     }
 
     async fn send(&mut self, answer: &Answer) -> Result<(), End> {
-        let cursor = answer.position.and_then(log_cursor);
-        let event = Event::Answer { bytes: answer.bytes.clone(), cursor };
+        let event =
+            Event::Answer { bytes: answer.bytes.clone(), cursor: answer.cursor.clone() };
         self.to.send(event).await.map_err(|_| End::Gone)?;
         if let Some(position) = answer.position {
             self.at = position;

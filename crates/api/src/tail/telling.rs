@@ -1,5 +1,7 @@
 //! From rows to the bytes of answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use store::Position;
 
@@ -7,6 +9,7 @@ use super::wanted::{Item, Wanted};
 use crate::{
     intake::Ready,
     schema::{Graph, Passing},
+    types::log_cursor,
 };
 
 /// Rows of a page that is replayed, and rows that share their look-ups.
@@ -18,6 +21,8 @@ const SHARED: usize = 8 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) position: Option<Position>,
+    /// To resume behind it.
+    pub(crate) cursor: Option<Arc<str>>,
     pub(crate) bytes: Bytes,
 }
 
@@ -51,7 +56,10 @@ pub(super) async fn tell(
             positions
                 .into_iter()
                 .zip(answers)
-                .map(|(position, bytes)| Answer { position, bytes: bytes.into() }),
+                .map(|(position, bytes)| {
+                    let cursor = position.and_then(log_cursor).map(Arc::from);
+                    Answer { position, cursor, bytes: bytes.into() }
+                }),
         );
     }
     Ok(told)

@@ -102,6 +102,59 @@ async fn nothing_is_missed_or_told_twice_while_servers_die_and_writers_write() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_together_is_told_from_the_same_pages() {
+    const READERS: usize = 60;
+    let indexed = Indexed::with(capture().into_iter().take(1_500).collect()).await;
+    let list = "query($first: Int, $after: String) { envelopes(first: $first, after: $after) { nodes { digest kind } pageInfo { hasNextPage endCursor } } }";
+    let log = indexed.all(list, 500).await;
+    let edges = "query($after: String) { envelopes(first: 500, after: $after) { edges { cursor } pageInfo { endCursor } } }";
+    let (mut cursors, mut after) = (Vec::new(), Value::Null);
+    while cursors.len() < log.len() {
+        let page = indexed.ask(edges, json!({ "after": after })).await["envelopes"].clone();
+        let edges = page["edges"].as_array().unwrap();
+        cursors.extend(edges.iter().map(|edge| edge["cursor"].clone()));
+        after = page["pageInfo"]["endCursor"].clone();
+    }
+    // Every third asks for few; they are others.
+    let few = "subscription ($after: String) { envelopes(after: $after, filter: { kinds: [INVITE] }) { cursor node { digest kind topic { name } } } }";
+    let is_few = |nth: usize| nth % 3 == 2;
+    let rest = |nth: usize| {
+        // Behind different places: some side by side, some far from all others, in no order.
+        let behind = nth * 37 % READERS * if nth < READERS / 2 { 3 } else { 11 };
+        let nodes = log[behind + 1..].iter().filter(|node| !is_few(nth) || node["kind"] == "INVITE");
+        let digests = nodes.map(|node| node["digest"].as_str().unwrap().to_owned());
+        (cursors[behind].clone(), digests.collect::<Vec<_>>())
+    };
+    let serving = Serving::begin(&indexed, Exposure::default());
+    let addr = serving.addr;
+    let readers: Vec<_> = (0..READERS)
+        .map(|nth| {
+            let (after, wanted) = rest(nth);
+            let total = wanted.len();
+            let reading = async move {
+                let query = if is_few(nth) { few } else { SUBSCRIPTION };
+                let (mut told, variables) = (Vec::new(), json!({ "after": after }));
+                let enough = |told: &[Value]| told.len() >= total;
+                events(addr, query, &variables, &mut told, enough).await.unwrap();
+                told
+            };
+            (wanted, tokio::spawn(reading))
+        })
+        .collect();
+    let (began, mut rows) = (std::time::Instant::now(), 0);
+    for (wanted, reader) in readers {
+        let told = tokio::time::timeout(Duration::from_secs(120), reader).await.unwrap().unwrap();
+        assert!(digests(&told) == wanted, "{} told, {} wanted", told.len(), wanted.len());
+        rows += told.len();
+    }
+    let (pages, alone) = (serving.hub.past.worked_out(), rows / 100);
+    eprintln!("{rows} rows for {READERS} readers from {pages} pages in {:?}", began.elapsed());
+    // One page after another would be 15; each reader begins at a place of his own.
+    assert!(pages < 100 && alone > 400, "{pages} pages; each for himself: {alone}");
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_cursor_it_begins_at_the_head_and_filters_hold() {
     let envelopes: Vec<_> = capture().into_iter().take(900).collect();
     let indexed = Indexed::with(envelopes[..300].to_vec()).await;

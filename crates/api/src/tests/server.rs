@@ -1,6 +1,6 @@
 //! A server on a free port, and a client that sends whatever it is told to.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -11,10 +11,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::fixture::{Indexed, queue};
-use crate::{Exposure, Options, Server};
+use crate::{Exposure, Options, Server, tail::Hub};
 
 pub(super) struct Serving {
     pub(super) addr: SocketAddr,
+    pub(super) hub: Arc<Hub>,
     stop: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
@@ -61,9 +62,9 @@ impl Serving {
             workers: 2,
         };
         let server = Server::bind_with(options, exposure).unwrap();
-        let (addr, stop) = (server.addr(), CancellationToken::new());
+        let (addr, hub, stop) = (server.addr(), server.hub(), CancellationToken::new());
         let task = tokio::spawn(server.run(stop.clone()));
-        Serving { addr, stop, task }
+        Serving { addr, hub, stop, task }
     }
 
     pub(super) async fn end(self) {
