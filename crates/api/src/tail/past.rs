@@ -137,8 +137,7 @@ impl Shelf {
     fn next(&self, place: Place) -> Position {
         let (words, Position(at)) = place;
         let last = Position(i64::MAX);
-        let mut behind =
-            self.pages.range((words, Position(at.saturating_add(1)))..=(words, last));
+        let mut behind = self.pages.range((words, Position(at.saturating_add(1)))..=(words, last));
         behind.next().map_or(last, |((_, from), _)| *from)
     }
 
@@ -211,5 +210,61 @@ impl Work {
         let told = Arc::new(Told { from, upto, answers });
         self.past.shelf().keep(told.clone(), words);
         Ok(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(from: i64, upto: i64, bytes: usize) -> Arc<Told> {
+        let answer = telling::Answer {
+            position: Some(Position(upto)),
+            cursor: None,
+            bytes: vec![0; bytes].into(),
+        };
+        Arc::new(Told { from: Position(from), upto: Position(upto), answers: vec![answer] })
+    }
+
+    #[test]
+    fn a_page_speaks_for_what_is_behind_its_beginning_up_to_its_end() {
+        let (mut shelf, ours, others) = (Shelf::default(), [1; 32], [2; 32]);
+        for (from, upto) in [(100, 200), (200, 230), (50, 160), (400, 500)] {
+            shelf.keep(told(from, upto, 10), ours);
+        }
+        let find = |at: i64| shelf.find((ours, Position(at))).map(|told| told.from.0);
+        let found: Vec<_> = [49, 50, 99, 100, 199, 200, 229, 230, 400, 500].map(find).into();
+        let wanted = [None, Some(50), Some(50), Some(100), Some(100), Some(200), Some(200), None];
+        assert_eq!(found, [&wanted[..], &[Some(400), None]].concat());
+        assert!(shelf.find((others, Position(100))).is_none());
+        let next = [0, 230, 400].map(|at| shelf.next((ours, Position(at))).0);
+        assert_eq!(next, [50, 400, i64::MAX]);
+        assert_eq!(shelf.next((others, Position(0))).0, i64::MAX);
+        shelf.tidy(Instant::now() + FRESH);
+        assert!(shelf.pages.is_empty() && shelf.oldest.is_empty() && shelf.bytes == 0);
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut shelf = Shelf::default();
+        for nth in 0..5_000 {
+            shelf.keep(told(nth, nth + 1, usize::try_from(nth).unwrap() * 100), [0; 32]);
+            assert!(shelf.bytes <= KEPT_BYTES && shelf.pages.len() <= KEPT, "{nth}");
+            assert_eq!(shelf.pages.len(), shelf.oldest.len());
+        }
+        assert!(shelf.find(([0; 32], Position(4_999))).is_some(), "the newest is there");
+        assert!(shelf.find(([0; 32], Position(0))).is_none());
+        shelf.keep(told(9_000, 9_001, KEPT_BYTES), [0; 32]);
+        assert!(shelf.find(([0; 32], Position(9_000))).is_none(), "larger than there is room");
+    }
+
+    #[test]
+    fn who_stands_less_than_a_page_behind_one_that_is_worked_out_waits_for_it() {
+        let (mut shelf, (_tell, page)) = (Shelf::default(), watch::channel(None));
+        shelf.under_way.insert(([1; 32], Position(1_000)), page);
+        let waits = |words: u8, at: i64| shelf.under_way(([words; 32], Position(at))).is_some();
+        let last = 1_000 + i64::from(telling::PAGE) - 1;
+        assert!(waits(1, 1_000) && waits(1, last));
+        assert!(!waits(1, 999) && !waits(1, last + 1) && !waits(2, 1_000));
     }
 }

@@ -195,8 +195,7 @@ impl Reader {
     }
 
     async fn send(&mut self, answer: &Answer) -> Result<(), End> {
-        let event =
-            Event::Answer { bytes: answer.bytes.clone(), cursor: answer.cursor.clone() };
+        let event = Event::Answer { bytes: answer.bytes.clone(), cursor: answer.cursor.clone() };
         self.to.send(event).await.map_err(|_| End::Gone)?;
         if let Some(position) = answer.position {
             self.at = position;

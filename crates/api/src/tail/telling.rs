@@ -52,15 +52,10 @@ pub(super) async fn tell(
         }
         let positions: Vec<_> = share.iter().map(Item::position).collect();
         let answers = graph.tell(ready, share, limit).await?;
-        told.extend(
-            positions
-                .into_iter()
-                .zip(answers)
-                .map(|(position, bytes)| {
-                    let cursor = position.and_then(log_cursor).map(Arc::from);
-                    Answer { position, cursor, bytes: bytes.into() }
-                }),
-        );
+        told.extend(positions.into_iter().zip(answers).map(|(position, bytes)| {
+            let cursor = position.and_then(log_cursor).map(Arc::from);
+            Answer { position, cursor, bytes: bytes.into() }
+        }));
     }
     Ok(told)
 }
