@@ -126,4 +126,37 @@ mod tests {
         assert!(matches!(db.store.migrate().await, Err(Error::Newer { found: 9999, .. })));
         assert!(matches!(db.store.check_version().await, Err(Error::Newer { .. })));
     }
+
+    #[tokio::test]
+    async fn totals_that_come_later_count_what_is_there_already() {
+        let db = TestDatabase::empty().await;
+        let mut client = db.store.client().await.unwrap();
+        let connection: &mut tokio_postgres::Client = &mut client;
+        let before = embedded::migrations::runner().set_target(refinery::Target::Version(5));
+        before.run_async(connection).await.unwrap();
+        let rows = "insert into derived.messages (id, sent_ns, first_position, generation, verification, has_sender_hmac)
+                    select md5('m' || n)::uuid, n, n, 1 + n % 2, 4, false from generate_series({}) n;
+                    insert into derived.conversations (key, name, generation, message_count)
+                    select md5('c' || n)::uuid, '', 1 + n % 2, 0 from generate_series({}) n";
+        client.batch_execute(&rows.replace("{}", "1, 5")).await.unwrap();
+        db.store.migrate().await.unwrap();
+        client.batch_execute(&rows.replace("{}", "6, 7")).await.unwrap();
+        let totals = "select name, rows from derived.totals where rows > 0 order by name";
+        let totals: Vec<(String, i64)> = client
+            .query(totals, &[])
+            .await
+            .unwrap()
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect();
+        let wanted = [
+            ("conversations", 7),
+            ("conversations/1", 3),
+            ("conversations/2", 4),
+            ("messages", 7),
+            ("messages/1", 3),
+            ("messages/2", 4),
+        ];
+        assert_eq!(totals, wanted.map(|(name, rows)| (name.to_owned(), rows)));
+    }
 }

@@ -101,6 +101,8 @@ fn list(order: AccountOrder) -> List {
         }),
         nullable: false,
         tie: "address",
+        position: None,
+        total: Some("accounts"),
         with: None,
     }
 }
@@ -145,13 +147,20 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn reachability(&self, addresses: &[Address]) -> Result<Vec<(Address, Generation)>> {
+        let generations: Vec<i16> = Generation::ALL.iter().map(|g| g.code()).collect();
+        // One seek for each generation of each account, however many bundles it has.
         self.find_by(
-            "select distinct account, generation
-               from derived.contact_bundles
-              where account {is} and verification = 1 and position <= {head}
-              order by account, generation",
+            "select wanted.key, made.generation
+               from {wanted}
+              cross join unnest($2::smallint[]) made(generation)
+              cross join lateral (
+                    select from derived.contact_bundles
+                     where account = wanted.key and generation = made.generation and verification = 1
+                       and position <= {head}
+                     order by position limit 1) bundle
+              order by wanted.key, made.generation",
             addresses,
-            Vec::new(),
+            vec![Box::new(generations)],
             |columns| {
                 columns.table("derived.contact_bundles");
                 Ok((columns.address()?, columns.generation()?))

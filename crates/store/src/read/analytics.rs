@@ -2,7 +2,7 @@
 
 use wire::{Generation, PayloadKind, TopicKind};
 
-use super::snapshot::Snapshot;
+use super::{row::Columns, snapshot::Snapshot, statement::Filter};
 use crate::error::Result;
 
 /// How wide a bucket is.
@@ -108,23 +108,18 @@ pub struct Totals {
     pub welcomes: u64,
 }
 
-/// The statement over one of the two rollups.
-macro_rules! sql {
-    ($table:literal, $unit:literal) => {
-        concat!(
-            "select case $5::smallint when 1 then kind when 2 then topic_kind when 3 then generation
-                    else 0 end::smallint as key,
-                    (", $unit, " + $3::integer) / $4::integer as bucket,
-                    sum(envelopes)::bigint, sum(bytes)::bigint
-               from derived.", $table, "
-              where ", $unit, " >= $1::integer and ", $unit, " < $2::integer
-                and ($6::smallint[] is null or kind = any($6))
-                and ($7::smallint[] is null or topic_kind = any($7))
-                and ($8::smallint[] is null or generation = any($8))
-              group by 1, 2 order by 1, 2"
-        )
-    };
+impl Split {
+    /// The code of the series.
+    fn key(self) -> &'static str {
+        match self {
+            Split::None => "0::smallint",
+            Split::Kind => "kind",
+            Split::TopicKind => "topic_kind",
+            Split::Generation => "generation",
+        }
+    }
 }
+
 impl Snapshot {
     /// Envelopes and bytes of the buckets from `first` up to and without `end`, those that hold anything, by series and
     /// time.
@@ -139,47 +134,40 @@ impl Snapshot {
         split: Split,
         filter: &VolumeFilter,
     ) -> Result<Vec<Volume>> {
-        let kinds: Option<Vec<i16>> =
-            filter.kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
-        let topic_kinds: Option<Vec<i16>> =
-            filter.topic_kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
-        let generations: Option<Vec<i16>> =
-            filter.generations.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
         // Rows of the rollup are few: minutes or hours, times kinds. Its key begins with the time.
-        let (unit, text) = match width {
-            Width::Minute => (Width::Minute.ns(), sql!("volume_minutes", "minute")),
-            _ => (Width::Hour.ns(), sql!("volume_hours", "hour")),
+        let (unit, table, from, to) = match width {
+            Width::Minute => ("minute", "derived.volume_minutes", "minute >= ?", "minute < ?"),
+            _ => ("hour", "derived.volume_hours", "hour >= ?", "hour < ?"),
         };
-        let split: i16 = match split {
-            Split::None => 0,
-            Split::Kind => 1,
-            Split::TopicKind => 2,
-            Split::Generation => 3,
-        };
-        let units = |ns: u64| i32::try_from(ns / unit).unwrap_or(i32::MAX);
-        let from = units(width.begins(first));
-        let to = units(width.begins(end));
-        let lead = i32::try_from(width.lead_ns() / unit).unwrap_or(0);
-        let each = i32::try_from(width.ns() / unit).unwrap_or(1);
-        let values: Vec<super::statement::Value> = vec![
-            Box::new(from),
-            Box::new(to),
-            Box::new(lead),
-            Box::new(each),
-            Box::new(split),
-            Box::new(kinds),
-            Box::new(topic_kinds),
-            Box::new(generations),
-        ];
-        self.find(text, values, |columns| {
+        let unit_ns = if width == Width::Minute { width.ns() } else { Width::Hour.ns() };
+        let units = |ns: u64| i32::try_from(ns / unit_ns).unwrap_or(i32::MAX);
+        let mut conditions = Filter::default();
+        conditions.and(from, units(width.begins(first)));
+        conditions.and(to, units(width.begins(end)));
+        let codes = filter.kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        conditions.and_if::<Vec<i16>>("kind = any(?)", codes);
+        let codes =
+            filter.topic_kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        conditions.and_if::<Vec<i16>>("topic_kind = any(?)", codes);
+        let codes =
+            filter.generations.as_ref().map(|all| all.iter().map(|one| one.code()).collect());
+        conditions.and_if::<Vec<i16>>("generation = any(?)", codes);
+        let (key, lead, each) = (split.key(), units(width.lead_ns()), units(width.ns()));
+        let statement = conditions.statement(|conditions| {
+            format!(
+                "select {key} as key, ({unit} + {lead}) / {each} as bucket, sum(envelopes)::bigint, sum(bytes)::bigint
+                   from {table} where {conditions} group by 1, 2 order by 1, 2"
+            )
+        });
+        let read = |mut columns: Columns<'_>| {
             Ok(Volume {
                 key: columns.get()?,
                 bucket: u64::try_from(columns.get::<i32>()?).unwrap_or(0),
                 envelopes: columns.count()?,
                 bytes: columns.count()?,
             })
-        })
-        .await
+        };
+        self.rows(statement).await?.iter().map(read).collect()
     }
 
     /// How many rows there are of everything.

@@ -6,7 +6,7 @@ use super::{
     page::{Key as Place, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
     row::{Columns, DbKey as _},
     snapshot::Snapshot,
-    statement::{Filter, List},
+    statement::{Branch, Filter, List},
 };
 use crate::{error::Result, log::Position, time};
 
@@ -130,13 +130,39 @@ pub struct ContactBundleFilter {
     pub before: Option<u64>,
 }
 
+/// Where the bundle stands that clients would use for a wallet.
+macro_rules! current {
+    ($account:literal) => {
+        concat!(
+            "(select position from derived.contact_bundles where account = ",
+            $account,
+            " and verification = 1 and position <= {head} order by published_ns desc, digest desc limit 1)"
+        )
+    };
+}
+
 impl ContactBundleFilter {
     pub(super) fn filter(&self, mut filter: Filter) -> Filter {
-        filter.only("position <= {head}");
-        if let Some(account) = filter.parent() {
+        let account = self.account.map(|account| filter.bind(account.db()));
+        let mut of = filter.parent().into_iter().chain(account);
+        if let Some(account) = of.next() {
+            if self.current_only {
+                // One row: it is looked up, and not looked for.
+                filter.branch(Branch::default().each(
+                    concat!(current!("?"), " now(place)"),
+                    account,
+                    "position = now.place",
+                ));
+            } else {
+                filter.fill("account = ?", account);
+            }
+        } else if self.current_only {
+            filter.only("verification = 1");
+            filter.only(concat!("position = ", current!("b.account")));
+        }
+        for account in of {
             filter.fill("account = ?", account);
         }
-        filter.and_if("account = ?", self.account.map(|a| a.db()));
         filter.and_if("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if(
             "verification = any(?)",
@@ -144,15 +170,6 @@ impl ContactBundleFilter {
         );
         filter.and_if("published_ns >= ?", self.after.map(time::to_db));
         filter.and_if("published_ns < ?", self.before.map(time::to_db));
-        if self.current_only {
-            filter.only("verification = 1");
-            filter.only(
-                "not exists (select from derived.contact_bundles newer
-                              where newer.account = b.account and newer.verification = 1
-                                and (newer.published_ns, newer.digest) > (b.published_ns, b.digest)
-                                and newer.position <= {head})",
-            );
-        }
         filter
     }
 }
@@ -163,6 +180,8 @@ pub(super) const LIST: List = List {
     sort: Some("published_ns"),
     nullable: false,
     tie: "position",
+    position: Some("position"),
+    total: Some("contact_bundles"),
     with: None,
 };
 

@@ -87,7 +87,7 @@ pub struct ConversationFilter {
 
 impl ConversationFilter {
     fn filter(&self, mut filter: Filter) -> Filter {
-        filter.and_if("generation = ?", self.generation.map(|g| g.code()));
+        filter.and_part("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if("last_message_ns >= ?", self.active_after.map(time::to_db));
         let participant = self.participant.map(|participant| filter.bind(participant.db()));
         let mut participants = filter.parent().into_iter().chain(participant);
@@ -118,6 +118,8 @@ fn list(order: ConversationOrder) -> List {
         sort: Some(sort),
         nullable,
         tie: "key",
+        position: None,
+        total: Some("conversations"),
         with: None,
     }
 }

@@ -136,7 +136,6 @@ const ON_TOPIC: &str =
 
 impl EnvelopeFilter {
     fn filter(&self, mut filter: Filter, order: Option<EnvelopeOrder>) -> Filter {
-        filter.only("position <= {head}");
         let topic_kinds = self.topic_kinds.as_ref();
         filter.and_if(
             "topic_kind = any(?)",
@@ -218,6 +217,9 @@ fn list(order: EnvelopeOrder) -> List {
         },
         nullable: false,
         tie: "position",
+        position: Some("position"),
+        // The head itself: see `count_envelopes`.
+        total: None,
         with: Some(With {
             columns: ", g.digest, g.indexed_at".into(),
             joins: " join ground.envelopes g on g.position = p.position".into(),

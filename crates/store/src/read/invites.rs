@@ -81,7 +81,6 @@ pub struct InviteFilter {
 
 impl InviteFilter {
     pub(super) fn filter(&self, mut filter: Filter) -> Filter {
-        filter.only("first_position <= {head}");
         filter.and_if("sender = ?", self.sender.map(|a| a.db()));
         filter.and_if("recipient = ?", self.recipient.map(|a| a.db()));
         filter.and_if(
@@ -113,6 +112,8 @@ pub(super) const LIST: List = List {
     sort: Some("created_ns"),
     nullable: false,
     tie: "id",
+    position: Some("first_position"),
+    total: Some("invites"),
     with: None,
 };
 

@@ -88,14 +88,13 @@ pub struct MessageFilter {
 
 impl MessageFilter {
     fn filter(&self, mut filter: Filter) -> Filter {
-        filter.only("first_position <= {head}");
         if let Some(conversation) = filter.parent() {
             filter.fill("conversation = ?", conversation);
         }
         filter.and_if("sender = ?", self.sender.map(|a| a.db()));
         filter.and_if("recipient = ?", self.recipient.map(|a| a.db()));
         filter.and_if("conversation = ?", self.conversation);
-        filter.and_if("generation = ?", self.generation.map(|g| g.code()));
+        filter.and_part("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if("sent_ns >= ?", self.after.map(time::to_db));
         filter.and_if("sent_ns < ?", self.before.map(time::to_db));
         filter
@@ -108,6 +107,8 @@ const LIST: List = List {
     sort: Some("sent_ns"),
     nullable: false,
     tie: "id",
+    position: Some("first_position"),
+    total: Some("messages"),
     with: None,
 };
 

@@ -4,7 +4,10 @@
 //! Plans are made once for a text, before any value is known ("generic"), so texts say themselves what a planner would
 //! guess from values: [`MOST`] bounds every scan of a page, and one key is compared by `=`, several by `= any`.
 
-use std::{borrow::Cow, fmt, fmt::Write as _};
+mod branch;
+mod list;
+
+use std::{borrow::Cow, fmt};
 
 use tokio_postgres::types::ToSql;
 
@@ -12,6 +15,9 @@ use super::{
     page::{Key, PageRequest, Tie},
     row::DbKey,
 };
+pub(super) use branch::Branch;
+use branch::Limit;
+pub(super) use list::{List, With};
 
 pub(super) type Value = Box<dyn ToSql + Sync + Send>;
 
@@ -78,155 +84,13 @@ impl Slot {
     }
 }
 
-/// Where the rows of a list come from.
-#[derive(Clone, Debug)]
-pub(super) struct List {
-    /// The columns that rows are read from, the sort column and the key among them.
-    pub(super) columns: &'static str,
-    /// The table.
-    pub(super) table: &'static str,
-    /// What it is sorted by before the key. With several tables, this and the key say of which, because only columns of
-    /// one table can be sought in its index together.
-    pub(super) sort: Option<&'static str>,
-    /// May the sort column be null? Rows without a value then count as below all others.
-    pub(super) nullable: bool,
-    /// The primary key.
-    pub(super) tie: &'static str,
-    /// Added to the rows of a page once they are known; `p` is the page.
-    pub(super) with: Option<With>,
-}
-
-/// What is added to the rows of a page.
-#[derive(Clone, Debug)]
-pub(super) struct With {
-    /// Columns, behind those of the page.
-    pub(super) columns: Cow<'static, str>,
-    /// The joins that they come from. No row may go by them, or be doubled.
-    pub(super) joins: Cow<'static, str>,
-}
-
-/// The column without its table.
-fn bare(column: &'static str) -> &'static str {
-    column.rsplit_once('.').map_or(column, |(_, name)| name)
-}
-
-impl List {
-    /// The order of a scan.
-    fn order(&self, descending: bool) -> String {
-        let direction = if descending { "desc" } else { "asc" };
-        match self.sort {
-            Some(sort) => format!("{sort} {direction}, {} {direction}", self.tie),
-            None => format!("{} {direction}", self.tie),
-        }
-    }
-
-    /// The order of rows that scans have given. A scan has rows with a value or rows without, and orders them as its
-    /// index does; where both meet, rows without are the lowest.
-    fn merged_order(&self, prefix: &str, descending: bool) -> String {
-        let (direction, nulls) = match (descending, self.nullable) {
-            (true, true) => ("desc", " nulls last"),
-            (false, true) => ("asc", " nulls first"),
-            (true, false) => ("desc", ""),
-            (false, false) => ("asc", ""),
-        };
-        let tie = bare(self.tie);
-        match self.sort.map(bare) {
-            Some(sort) => {
-                format!("{prefix}{sort} {direction}{nulls}, {prefix}{tie} {direction}")
-            }
-            None => format!("{prefix}{tie} {direction}"),
-        }
-    }
-
-    /// Row comparison is what a composite index can seek by.
-    fn beyond(&self, sort: Option<Slot>, sign: char, tie: Slot) -> String {
-        match (self.sort, sort) {
-            (Some(column), Some(sort)) => {
-                format!("({column}, {}) {sign} ({sort}, {tie})", self.tie)
-            }
-            _ => format!("{} {sign} {tie}", self.tie),
-        }
-    }
-}
-
-/// One way to the rows: a scan of its own, in an index of its own. Several are merged; no row may come by two of them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Branch {
-    conditions: Vec<String>,
-    /// One scan for each row of this.
-    each: Option<String>,
-}
-
-impl Branch {
-    pub(super) fn and(mut self, fragment: &'static str, slot: Slot) -> Self {
-        self.conditions.push(slot.fill(fragment));
-        self
-    }
-
-    /// One scan for each row of `rows`, to which `condition` ties it.
-    pub(super) fn each(mut self, rows: &'static str, slot: Slot, condition: &'static str) -> Self {
-        self.each = Some(slot.fill(rows));
-        self.conditions.push(condition.to_owned());
-        self
-    }
-
-    fn select(&self, list: &List, columns: &str) -> String {
-        let mut text = format!("select {columns} from {}", list.table);
-        for (nth, condition) in self.conditions.iter().enumerate() {
-            let _ = write!(text, " {} {condition}", if nth == 0 { "where" } else { "and" });
-        }
-        text
-    }
-
-    /// All rows, for counting.
-    fn all(&self, list: &List) -> String {
-        let text = self.select(list, "");
-        match &self.each {
-            None => text,
-            Some(rows) => format!("select from {rows} cross join lateral ({text}) one"),
-        }
-    }
-
-    /// The first rows in an order.
-    fn first(&self, list: &List, descending: bool, limit: Limit) -> String {
-        let text = self.select(list, list.columns);
-        let text = limit.first(&text, &list.order(descending));
-        match &self.each {
-            None => text,
-            Some(rows) => format!(
-                "select one.* from {rows} cross join lateral ({text}) one order by {} limit {}",
-                list.merged_order("", descending),
-                limit.slot
-            ),
-        }
-    }
-}
-
-/// How many rows at most.
-#[derive(Clone, Copy, Debug)]
-struct Limit {
-    slot: Slot,
-    /// No more than [`MOST`]?
-    usual: bool,
-}
-
-impl Limit {
-    fn first(self, text: &str, order: &str) -> String {
-        let slot = self.slot;
-        if self.usual {
-            // Postgres keeps the order of a subquery, and reads no more of it than it is asked for.
-            format!("select * from ({text} order by {order} limit {MOST}) usual limit {slot}")
-        } else {
-            format!("{text} order by {order} limit {slot}")
-        }
-    }
-}
-
 /// A filter in the making.
 #[derive(Default)]
 pub(super) struct Filter {
     values: Vec<Value>,
     all: Vec<String>,
+    /// What the only condition in `all` compares with, when totals are kept for each value of it.
+    part: Option<Slot>,
     branches: Vec<Branch>,
     under: Option<Under>,
 }
@@ -304,6 +168,15 @@ impl Filter {
         }
     }
 
+    /// The same as [`Filter::and_if`], for the column by whose values the list's total is kept in parts.
+    pub(super) fn and_part(&mut self, fragment: &'static str, value: Option<i16>) {
+        if let Some(value) = value {
+            let slot = self.bind(value);
+            self.fill(fragment, slot);
+            self.part = Some(slot);
+        }
+    }
+
     /// A condition without a value.
     pub(super) fn only(&mut self, fragment: &'static str) {
         self.all.push(fragment.to_owned());
@@ -312,6 +185,11 @@ impl Filter {
     /// One more way to the rows.
     pub(super) fn branch(&mut self, branch: Branch) {
         self.branches.push(branch);
+    }
+
+    /// A statement of another shape, with all conditions put together; there are some.
+    pub(super) fn statement(self, text: impl FnOnce(&str) -> String) -> Statement {
+        Statement::new(text(&self.all.join(" and ")), self.values)
     }
 
     fn branches(&self) -> Vec<Branch> {
@@ -362,6 +240,9 @@ impl Filter {
 
     /// The statement that counts what the filter matches, or what it does under each parent, in their order.
     pub(super) fn count(self, list: &List) -> Statement {
+        if let Some(text) = self.total(list) {
+            return Statement::new(text, self.values);
+        }
         let scans: Vec<String> = self.branches().iter().map(|branch| branch.all(list)).collect();
         let count = format!("select count(*) from ({}) counted", scans.join(" union all "));
         let text = match self.under.and_then(|under| under.table) {
@@ -369,6 +250,32 @@ impl Filter {
             Some(parents) => format!("select ({count}) from {parents} order by w.nth"),
         };
         Statement::new(text, self.values)
+    }
+
+    /// The count by what is known already, where that is asked for: how many rows there are, or how many of one part. Rows
+    /// beyond the head are there already when the table is ahead of others, and are few.
+    fn total(&self, list: &List) -> Option<String> {
+        let known = self.branches.is_empty()
+            && self.under.is_none()
+            && self.all.len() == usize::from(self.part.is_some());
+        let name = list.total.filter(|_| known)?;
+        let part = self.part.map(|part| format!(" || '/' || {part}::smallint")).unwrap_or_default();
+        let total =
+            format!("coalesce((select rows from derived.totals where name = '{name}'{part}), 0)");
+        let Some(position) = list.position else {
+            return Some(format!("select {total}"));
+        };
+        // Both ends: of all that lies beyond something, planners expect a third of the table.
+        let mut ahead = format!(
+            "select count(*) from {} where {position} > {HEAD} and {position} < {}",
+            list.table,
+            i64::MAX
+        );
+        for condition in &self.all {
+            ahead.push_str(" and ");
+            ahead.push_str(condition);
+        }
+        Some(format!("select {total} - ({ahead})"))
     }
 
     /// The branches within the bounds of a page. A nullable sort column makes two branches of one: rows with a value,

@@ -168,6 +168,8 @@ fn list(order: TopicOrder) -> List {
         sort: Some(sort),
         nullable: false,
         tie,
+        position: None,
+        total: Some("topics"),
         with: None,
     }
 }

@@ -84,7 +84,6 @@ pub struct WelcomeFilter {
 
 impl WelcomeFilter {
     pub(super) fn filter(&self, mut filter: Filter) -> Filter {
-        filter.only("position <= {head}");
         if let Some(installation) = filter.parent() {
             filter.fill("installation = ?", installation);
         }
@@ -101,6 +100,8 @@ pub(super) const LIST: List = List {
     sort: Some("published_ns"),
     nullable: false,
     tie: "position",
+    position: Some("position"),
+    total: Some("welcomes"),
     with: None,
 };
 

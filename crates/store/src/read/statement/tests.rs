@@ -2,8 +2,16 @@
 
 use super::*;
 
-const LIST: List =
-    List { columns: "a, b", table: "t", sort: Some("a"), nullable: false, tie: "b", with: None };
+const LIST: List = List {
+    columns: "a, b",
+    table: "t",
+    sort: Some("a"),
+    nullable: false,
+    tie: "b",
+    position: None,
+    total: None,
+    with: None,
+};
 
 fn key(sort: Option<i64>) -> Key {
     Key { sort, tie: Tie::Position(7) }
@@ -61,4 +69,38 @@ fn rows_without_a_value_lie_below_all_others() {
     assert!(!text.contains("a is not null"), "{text}");
     let text = page(Some(key(Some(3))), false);
     assert!(!text.contains("a is null"), "{text}");
+}
+
+#[test]
+fn what_is_known_is_not_counted() {
+    let list = List { position: Some("p"), total: Some("things"), ..LIST };
+    let text = Filter::default().count(&list).text;
+    assert_eq!(
+        text,
+        "select coalesce((select rows from derived.totals where name = 'things'), 0) - \
+         (select count(*) from t where p > {head} and p < 9223372036854775807)"
+    );
+    let part = || {
+        let mut filter = Filter::default();
+        filter.and_part("c = ?", Some(2));
+        filter
+    };
+    let Statement { text, values } = part().count(&List { position: None, ..list.clone() });
+    assert_eq!(
+        text,
+        "select coalesce((select rows from derived.totals where name = 'things' || '/' || $1::smallint), 0)"
+    );
+    assert_eq!(values.len(), 1);
+    assert!(part().count(&list).text.ends_with("and p < 9223372036854775807 and c = $1)"));
+    for known in [true, false] {
+        let mut filter = if known { part() } else { Filter::default() };
+        filter.and("d = ?", 1_i64);
+        let text = filter.count(&list).text;
+        assert!(
+            text.starts_with("select count(*) from (select  from t where p <= {head} and "),
+            "{text}"
+        );
+    }
+    assert!(Filter::under(&[crate::log::Position(1)]).count(&list).text.contains("count(*)"));
+    assert!(part().count(&LIST).text.contains("count(*)"));
 }

@@ -3,6 +3,7 @@
 mod glance;
 mod paging;
 mod parents;
+mod totals;
 mod welcomes;
 
 use std::{collections::HashSet, sync::Arc};

@@ -1,0 +1,80 @@
+//! Lists: where their rows come from, how they are sorted, and what is known of them without reading them.
+
+use std::borrow::Cow;
+
+use super::Slot;
+
+/// Where the rows of a list come from.
+#[derive(Clone, Debug)]
+pub(in crate::read) struct List {
+    /// The columns that rows are read from, the sort column and the key among them.
+    pub(in crate::read) columns: &'static str,
+    /// The table.
+    pub(in crate::read) table: &'static str,
+    /// What it is sorted by before the key. With several tables, this and the key say of which, because only columns of
+    /// one table can be sought in its index together.
+    pub(in crate::read) sort: Option<&'static str>,
+    /// May the sort column be null? Rows without a value then count as below all others.
+    pub(in crate::read) nullable: bool,
+    /// The primary key.
+    pub(in crate::read) tie: &'static str,
+    /// The column that says where a row stands in the log, of tables whose rows do: those beyond the head are not told.
+    pub(in crate::read) position: Option<&'static str>,
+    /// The name under which `derived.totals` says how many rows the table has.
+    pub(in crate::read) total: Option<&'static str>,
+    /// Added to the rows of a page once they are known; `p` is the page.
+    pub(in crate::read) with: Option<With>,
+}
+
+/// What is added to the rows of a page.
+#[derive(Clone, Debug)]
+pub(in crate::read) struct With {
+    /// Columns, behind those of the page.
+    pub(in crate::read) columns: Cow<'static, str>,
+    /// The joins that they come from. No row may go by them, or be doubled.
+    pub(in crate::read) joins: Cow<'static, str>,
+}
+
+/// The column without its table.
+pub(super) fn bare(column: &'static str) -> &'static str {
+    column.rsplit_once('.').map_or(column, |(_, name)| name)
+}
+
+impl List {
+    /// The order of a scan.
+    pub(super) fn order(&self, descending: bool) -> String {
+        let direction = if descending { "desc" } else { "asc" };
+        match self.sort {
+            Some(sort) => format!("{sort} {direction}, {} {direction}", self.tie),
+            None => format!("{} {direction}", self.tie),
+        }
+    }
+
+    /// The order of rows that scans have given. A scan has rows with a value or rows without, and orders them as its
+    /// index does; where both meet, rows without are the lowest.
+    pub(super) fn merged_order(&self, prefix: &str, descending: bool) -> String {
+        let (direction, nulls) = match (descending, self.nullable) {
+            (true, true) => ("desc", " nulls last"),
+            (false, true) => ("asc", " nulls first"),
+            (true, false) => ("desc", ""),
+            (false, false) => ("asc", ""),
+        };
+        let tie = bare(self.tie);
+        match self.sort.map(bare) {
+            Some(sort) => {
+                format!("{prefix}{sort} {direction}{nulls}, {prefix}{tie} {direction}")
+            }
+            None => format!("{prefix}{tie} {direction}"),
+        }
+    }
+
+    /// Row comparison is what a composite index can seek by.
+    pub(super) fn beyond(&self, sort: Option<Slot>, sign: char, tie: Slot) -> String {
+        match (self.sort, sort) {
+            (Some(column), Some(sort)) => {
+                format!("({column}, {}) {sign} ({sort}, {tie})", self.tie)
+            }
+            _ => format!("{} {sign} {tie}", self.tie),
+        }
+    }
+}

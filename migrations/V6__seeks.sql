@@ -1,0 +1,43 @@
+-- What questions seek, so that none of them reads a big table from end to end. Rows stay as they are.
+
+-- Totals of messages, and of what has generations for each of them: `<name>/<generation>`, from the first row on.
+create function derived.add_to_parts() returns trigger language plpgsql as $$
+begin
+    insert into derived.totals as t (name, rows)
+    select tg_argv[0] || '/' || generation, count(*) from inserted group by generation order by generation
+        on conflict (name) do update set rows = t.rows + excluded.rows;
+    return null;
+end $$;
+create or replace function derived.empty_total() returns trigger language plpgsql as $$
+begin
+    update derived.totals set rows = 0 where split_part(name, '/', 1) = tg_argv[0];
+    return null;
+end $$;
+-- From here to the end of this migration nothing is written to either table, so what is counted stays true.
+create trigger total after insert on derived.messages referencing new table as inserted
+    for each statement execute function derived.add_to_total('messages');
+create trigger no_total after truncate on derived.messages
+    for each statement execute function derived.empty_total('messages');
+create trigger parts after insert on derived.messages referencing new table as inserted
+    for each statement execute function derived.add_to_parts('messages');
+create trigger parts after insert on derived.conversations referencing new table as inserted
+    for each statement execute function derived.add_to_parts('conversations');
+insert into derived.totals (name, rows)
+select 'messages', count(*) from derived.messages
+union all select 'messages/' || generation, count(*) from derived.messages group by generation
+union all select 'conversations/' || generation, count(*) from derived.conversations group by generation;
+-- A total is of the whole table, and readers see up to the head: what lies beyond it is sought and taken off.
+create index messages_position on derived.messages (first_position);
+
+create index accounts_bundle on derived.accounts (has_contact_bundle, last_seen_ns, address);
+
+-- The current bundle as of the head: the position is looked at in the index.
+drop index derived.contact_bundles_current;
+create index contact_bundles_current on derived.contact_bundles (account, published_ns, digest, position) where verification = 1;
+-- In the order in which an account's bundles are listed. The digest is there to make it no smaller than
+-- contact_bundles_current: of two ways to an account, planners take the smaller index, and only that one ends a look-up
+-- at its first row.
+drop index derived.contact_bundles_account;
+create index contact_bundles_listed on derived.contact_bundles (account, published_ns, position) include (digest);
+-- In which generations an account can be reached. It does not begin with the account, for the same reason.
+create index contact_bundles_verified on derived.contact_bundles (generation, account, position) where verification = 1;
