@@ -204,6 +204,10 @@ impl Snapshot {
         let client = self.connection()?;
         let began = Instant::now();
         let statement = client.prepare_cached(text).await?;
+        #[cfg(test)]
+        if super::tests::explain::keeps(text, statement.params(), values) {
+            return Err(Error::Spent);
+        }
         let values: Vec<&(dyn ToSql + Sync)> =
             values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
         let rows = client.query(&statement, &values).await;

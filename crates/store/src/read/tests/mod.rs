@@ -1,5 +1,6 @@
 //! Reads of real traffic.
 
+pub(super) mod explain;
 mod glance;
 mod paging;
 mod parents;

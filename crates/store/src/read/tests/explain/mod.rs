@@ -1,0 +1,407 @@
+//! How everything that readers can ask is answered where there is much of everything: nothing reads a big table from
+//! end to end.
+
+mod index;
+mod plan;
+mod questions;
+mod sifts;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt::Debug,
+};
+
+use uuid::Uuid;
+
+use super::super::*;
+use crate::{database::Store, error::Result, log::Position};
+use index::wallet;
+pub(crate) use plan::keeps;
+use questions::Filtered;
+use sifts::SIFTS;
+
+/// Rows of a page.
+const LIMIT: u32 = 50;
+/// Rows looked at for each row of a page and each scan, at most, where rows are sought: itself, those that hang on it,
+/// and what is sifted by the way.
+const SEEK: u64 = 10;
+
+struct Readers {
+    store: Store,
+    big: HashSet<String>,
+    asked: BTreeSet<&'static str>,
+    planned: HashSet<String>,
+    /// Which of [`SIFTS`] were met.
+    sifting: BTreeSet<&'static str>,
+    /// Questions that read a big table from end to end, and which.
+    whole: BTreeMap<String, String>,
+    /// Questions that look at more rows than they seek, and at how many.
+    sifts: BTreeMap<String, u64>,
+}
+
+impl Readers {
+    /// Makes the plans of what is asked, in a transaction and as a glance. `ways` says how many scans may be needed; none
+    /// says that only the plan is of interest.
+    async fn ask<T>(
+        &mut self,
+        method: &'static str,
+        words: &str,
+        ways: Option<u64>,
+        ask: impl AsyncFn(&Snapshot) -> Result<T>,
+    ) {
+        self.asked.insert(method);
+        let question = format!("{method} {words}");
+        let sifts = SIFTS.iter().find(|known| {
+            question
+                .strip_prefix(**known)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        });
+        self.sifting.extend(sifts);
+        for glance in [false, true] {
+            let at = if glance { self.store.glance().await } else { self.store.snapshot().await };
+            let at = at.unwrap();
+            plan::listen();
+            let answer = ask(&at).await;
+            let heard = plan::heard();
+            at.close().await.unwrap();
+            let Some(heard) = heard.first() else {
+                // The moment knows already.
+                assert!(answer.is_ok(), "{question}");
+                continue;
+            };
+            let execute = ways.filter(|_| !glance && sifts.is_none());
+            if !self.planned.insert(heard.text.clone()) && execute.is_none() {
+                continue;
+            }
+            let plan = plan::plan(&self.store, heard, execute.is_some()).await;
+            for relation in plan.whole.iter().filter(|relation| self.big.contains(*relation)) {
+                let told = format!("{relation}: {}", heard.text);
+                self.whole.entry(question.clone()).or_insert(told);
+            }
+            if execute.is_some_and(|ways| plan.touched > ways * SEEK * u64::from(LIMIT + 1)) {
+                let most = self.sifts.entry(question.clone()).or_default();
+                *most = plan.touched.max(*most);
+            }
+        }
+    }
+
+    /// Every page of a list: each order, in both directions, from the beginning and from a place.
+    async fn pages<F, O: Copy + Debug, T: Keyed<O>, R>(
+        &mut self,
+        method: &'static str,
+        filters: &[Filtered<F>],
+        parents: u64,
+        orders: &[O],
+        first: impl AsyncFn(&Snapshot, &PageRequest<O>) -> Result<Page<T>>,
+        ask: impl AsyncFn(&Snapshot, &F, &PageRequest<O>) -> Result<R>,
+    ) {
+        for order in orders {
+            let at = self.store.snapshot().await.unwrap();
+            let rows = first(&at, &PageRequest::first(*order, true, 500)).await.unwrap().rows;
+            at.close().await.unwrap();
+            let place = Some(rows.last().unwrap().key(*order));
+            for Filtered { filter, words, ways, pair } in filters {
+                for descending in [true, false] {
+                    for (after, before) in [
+                        (None, None),
+                        (place.clone(), None),
+                        (None, place.clone()),
+                        (place.clone(), place.clone()),
+                    ] {
+                        // The first page and one behind a place, of either direction one: `before` bounds the other side.
+                        let executed = before.is_none() && descending == after.is_none();
+                        let ways = (!pair && executed).then_some(ways * parents);
+                        let words = format!("{order:?} {words}");
+                        let request = PageRequest {
+                            order: *order,
+                            descending,
+                            backward: after.is_none() && before.is_some(),
+                            after,
+                            before,
+                            limit: LIMIT,
+                        };
+                        self.ask(method, &words, ways, async |at| ask(at, filter, &request).await)
+                            .await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn counts<F, R>(
+        &mut self,
+        method: &'static str,
+        filters: &[Filtered<F>],
+        ask: impl AsyncFn(&Snapshot, &F) -> Result<R>,
+    ) {
+        for Filtered { filter, words, .. } in filters {
+            self.ask(method, words, None, async |at| ask(at, filter).await).await;
+        }
+    }
+}
+
+macro_rules! list {
+    ($readers:ident, $list:ident, $count:ident, $orders:expr, $filters:expr) => {{
+        let (orders, filters) = ($orders, $filters);
+        $readers
+            .pages(
+                stringify!($list),
+                &filters,
+                1,
+                &orders,
+                async |at, request| at.$list(&Default::default(), request).await,
+                async |at, filter, request| at.$list(filter, request).await,
+            )
+            .await;
+        $readers
+            .counts(stringify!($count), &filters, async |at, filter| at.$count(filter).await)
+            .await;
+    }};
+    ($readers:ident, $list:ident, $count:ident, $orders:expr, $filters:expr, $of:ident, $count_of:ident, $parents:expr) => {{
+        list!($readers, $list, $count, $orders, $filters);
+        let (orders, filters, parents) = ($orders, $filters, &$parents);
+        for number in [1, parents.len()] {
+            let parents = &parents[..number];
+            $readers
+                .pages(
+                    stringify!($of),
+                    &filters,
+                    2 * number as u64,
+                    &orders,
+                    async |at, request| at.$list(&Default::default(), request).await,
+                    async |at, filter, request| at.$of(parents, filter, request).await,
+                )
+                .await;
+            $readers
+                .counts(stringify!($count_of), &filters, async |at, filter| {
+                    at.$count_of(parents, filter).await
+                })
+                .await;
+        }
+    }};
+}
+
+macro_rules! find {
+    ($readers:ident, $by:ident, $keys:expr $(, $more:expr)*) => {
+        for number in [1, $keys.len()] {
+            let keys = &$keys[..number];
+            let ask = async |at: &Snapshot| at.$by(keys $(, $more)*).await;
+            $readers.ask(stringify!($by), "", Some(2 * number as u64), ask).await;
+        }
+    };
+}
+
+#[tokio::test]
+async fn nothing_that_can_be_asked_reads_a_big_table_from_end_to_end() {
+    let (_db, store) = index::filled().await;
+    let mut readers = Readers {
+        big: plan::big(&store, index::BIG).await,
+        store,
+        asked: BTreeSet::new(),
+        planned: HashSet::new(),
+        sifting: BTreeSet::new(),
+        whole: BTreeMap::new(),
+        sifts: BTreeMap::new(),
+    };
+    assert!(readers.big.len() >= 11, "{:?}", readers.big);
+
+    let topics = index::keys(
+        &readers.store,
+        "select md5('heavy')::uuid union all (select key from derived.topic_names where kind = 9 limit 49)",
+    )
+    .await;
+    let chats: Vec<Uuid> =
+        index::keys(&readers.store, "select md5('c' || n)::uuid from generate_series(1, 50) n")
+            .await;
+    let payloads = index::keys(
+        &readers.store,
+        "select payload_key from derived.envelopes where position between 1000 and 1049",
+    )
+    .await;
+    let wallets: Vec<_> = (1..=50).map(wallet).collect();
+    let positions: Vec<_> = (1..=50).map(|n| Position(n * 30_000)).collect();
+    let at = readers.store.snapshot().await.unwrap();
+    let all = PageRequest::first(TimeOrder, true, 50);
+    let welcomes = at.welcomes(&Default::default(), &all).await.unwrap().rows;
+    let invites = at.invites(&Default::default(), &all).await.unwrap().rows;
+    let digests: Vec<_> =
+        at.envelopes_by_position(&positions).await.unwrap().iter().map(|e| e.digest).collect();
+    at.close().await.unwrap();
+    let installations: Vec<_> = welcomes.iter().map(|welcome| welcome.installation).collect();
+    let ids: Vec<_> = invites.iter().map(|invite| invite.id).collect();
+
+    let by_envelope = [EnvelopeOrder::Indexed, EnvelopeOrder::Timestamp];
+    let by_topic = [TopicOrder::LastSeen, TopicOrder::FirstSeen, TopicOrder::EnvelopeCount];
+    let by_account = [AccountOrder::FirstSeen, AccountOrder::LastSeen];
+    let by_chat = [ConversationOrder::LastMessage, ConversationOrder::MessageCount];
+    let time = [TimeOrder];
+    list!(readers, accounts, count_accounts, by_account, questions::accounts());
+    list!(
+        readers,
+        contact_bundles,
+        count_contact_bundles,
+        time,
+        questions::contact_bundles(),
+        contact_bundles_of,
+        count_contact_bundles_of,
+        wallets
+    );
+    list!(
+        readers,
+        invites,
+        count_invites,
+        time,
+        questions::invites(),
+        invites_of,
+        count_invites_of,
+        wallets
+    );
+    list!(
+        readers,
+        welcomes,
+        count_welcomes,
+        time,
+        questions::welcomes(installations[0]),
+        welcomes_of,
+        count_welcomes_of,
+        installations
+    );
+    list!(
+        readers,
+        conversations,
+        count_conversations,
+        by_chat,
+        questions::conversations(),
+        conversations_of,
+        count_conversations_of,
+        wallets
+    );
+    list!(
+        readers,
+        messages,
+        count_messages,
+        time,
+        questions::messages(&chats),
+        messages_of,
+        count_messages_of,
+        chats
+    );
+    list!(
+        readers,
+        topics,
+        count_topics,
+        by_topic,
+        questions::topics(),
+        topics_of,
+        count_topics_of,
+        wallets
+    );
+    list!(
+        readers,
+        envelopes,
+        count_envelopes,
+        by_envelope,
+        questions::envelopes(&topics),
+        envelopes_of,
+        count_envelopes_of,
+        topics
+    );
+    for number in 0..8 {
+        let hops = Hops { sender: number & 1 > 0, recipient: number & 2 > 0, keys: number & 4 > 0 };
+        readers
+            .pages(
+                "invites_with_bundles",
+                &questions::invites(),
+                3,
+                &time,
+                async |at, request| at.invites(&Default::default(), request).await,
+                async |at, filter, request| at.invites_with_bundles(filter, request, hops).await,
+            )
+            .await;
+    }
+
+    find!(readers, accounts_by_address, wallets);
+    find!(readers, reachability, wallets);
+    find!(readers, current_contact_bundles, wallets);
+    find!(readers, accounts_with_bundles, wallets, true);
+    find!(readers, accounts_with_bundles, wallets, false);
+    find!(readers, contact_bundles_by_position, positions);
+    find!(readers, welcomes_by_position, positions);
+    find!(readers, envelopes_by_position, positions);
+    find!(readers, messages_at, positions);
+    find!(readers, undecodables_at, positions);
+    find!(readers, topics_by_key, topics);
+    find!(readers, conversations_by_key, chats);
+    find!(readers, envelopes_by_payload, payloads);
+    find!(readers, envelopes_by_digest, digests);
+    find!(readers, invites_by_id, ids);
+    find!(readers, messages_by_id, ids);
+
+    let (after, upto) = (Position(1_999_000), Position(2_000_000));
+    macro_rules! since {
+        ($list:ident, $filters:expr) => {
+            for Filtered { filter, words, ways, pair } in $filters {
+                let ask = async |at: &Snapshot| at.$list(&filter, after, upto, LIMIT).await;
+                // A span is a thousand envelopes here, and what is rare in it is sifted.
+                let ways = (!pair).then_some(20 * ways);
+                readers.ask(stringify!($list), &words, ways, ask).await;
+            }
+        };
+    }
+    since!(envelopes_since, questions::envelopes(&topics));
+    since!(invites_since, questions::invites());
+    since!(contact_bundles_since, questions::contact_bundles());
+    since!(welcomes_since, questions::welcomes(installations[0]));
+
+    let VolumeFilter { kinds: _, topic_kinds: _, generations: _ } = VolumeFilter::default();
+    let volumes = [
+        VolumeFilter::default(),
+        VolumeFilter { kinds: Some(vec![wire::PayloadKind::Invite]), ..Default::default() },
+        VolumeFilter { topic_kinds: Some(vec![wire::TopicKind::Invite]), ..Default::default() },
+        VolumeFilter { generations: Some(vec![wire::Generation::V2]), ..Default::default() },
+    ];
+    for filter in volumes {
+        for width in [Width::Minute, Width::Hour, Width::Day, Width::Week] {
+            for split in [Split::None, Split::Kind, Split::TopicKind, Split::Generation] {
+                let first = width.bucket(index::POPULATION.day(3));
+                let words = format!("{width:?} {split:?}");
+                let ask =
+                    async |at: &Snapshot| at.volume(width, first, first + 20, split, &filter).await;
+                readers.ask("volume", &words, None, ask).await;
+            }
+        }
+    }
+    readers.ask("totals", "", None, async |at| at.totals().await).await;
+    readers.ask("status", "", None, async |at| at.status().await).await;
+
+    let unasked: Vec<_> =
+        methods().into_iter().filter(|name| !readers.asked.contains(name.as_str())).collect();
+    assert!(unasked.is_empty(), "not asked here: {unasked:?}");
+    assert!(readers.whole.is_empty(), "{:#?}", readers.whole);
+    assert!(readers.sifts.is_empty(), "rows looked at: {:#?}", readers.sifts);
+    let gone: Vec<_> = SIFTS.iter().filter(|known| !readers.sifting.contains(**known)).collect();
+    assert!(gone.is_empty(), "nobody asks this: {gone:?}");
+}
+
+/// Everything that a snapshot can be asked, by the source itself.
+fn methods() -> Vec<String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/read");
+    let mut methods = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        for part in text.split("    pub async fn ").skip(1) {
+            let (name, rest) = part.split_once('(').unwrap();
+            if rest.trim_start().starts_with("&self,") || rest.starts_with("&self)") {
+                methods.push(name.to_owned());
+            }
+        }
+    }
+    // Opening a moment, and the heads alone: ground.head and derived.watermarks are a few rows.
+    methods.retain(|name| !["snapshot", "glance", "heads"].contains(&name.as_str()));
+    assert!(methods.len() > 40);
+    methods
+}
