@@ -41,3 +41,9 @@ drop index derived.contact_bundles_account;
 create index contact_bundles_listed on derived.contact_bundles (account, published_ns, position) include (digest);
 -- In which generations an account can be reached. It does not begin with the account, for the same reason.
 create index contact_bundles_verified on derived.contact_bundles (generation, account, position) where verification = 1;
+
+-- By kind or wallet in the order in which topics were first seen; kind or wallet alone are sought in these as well.
+drop index derived.topic_names_kind, derived.topic_names_owner, derived.topic_names_peer;
+create index topic_names_kind  on derived.topic_names (kind, first_seen_ns, key);
+create index topic_names_owner on derived.topic_names (owner, first_seen_ns, key) where owner is not null;
+create index topic_names_peer  on derived.topic_names (peer, first_seen_ns, key) where peer is not null;

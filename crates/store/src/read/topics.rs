@@ -95,11 +95,25 @@ pub struct TopicFilter {
 }
 
 impl TopicFilter {
-    fn filter(&self, mut filter: Filter) -> Filter {
-        filter.and_if(
-            "kind = any(?)",
-            self.kinds.as_ref().map(|kinds| kinds.iter().map(|k| k.code()).collect::<Vec<_>>()),
-        );
+    fn filter(&self, mut filter: Filter, order: Option<TopicOrder>) -> Filter {
+        let kinds =
+            self.kinds.as_ref().map(|kinds| kinds.iter().map(|k| k.code()).collect::<Vec<_>>());
+        match kinds {
+            // One scan a kind, each in this order, which is one of names.
+            Some(kinds)
+                if order == Some(TopicOrder::FirstSeen)
+                    && filter.parent().is_none()
+                    && self.account.is_none() =>
+            {
+                let kinds = filter.bind(kinds);
+                filter.branch(Branch::default().each(
+                    "(select distinct unnest(?::smallint[]) as kind) wanted",
+                    kinds,
+                    "n.kind = wanted.kind",
+                ));
+            }
+            kinds => filter.and_if("n.kind = any(?)", kinds),
+        }
         filter.and_if("last_seen_ns >= ?", self.active_after.map(time::to_db));
         if let Some(prefix) = &self.name_starts_with {
             if prefix.contains('\0') {
@@ -186,7 +200,7 @@ impl Snapshot {
     ) -> Result<Page<Topic>> {
         self.page(
             &list(request.order),
-            filter.filter(Filter::default()),
+            filter.filter(Filter::default(), Some(request.order)),
             request,
             Topic::from_columns,
         )
@@ -198,7 +212,7 @@ impl Snapshot {
     /// # Errors
     /// When Postgres fails.
     pub async fn count_topics(&self, filter: &TopicFilter) -> Result<u64> {
-        self.count(&filter.counted(), filter.filter(Filter::default())).await
+        self.count(&filter.counted(), filter.filter(Filter::default(), None)).await
     }
 
     /// A page of the topics whose name says each of these wallets, in their order: at most a page and one row a wallet are
@@ -212,7 +226,7 @@ impl Snapshot {
         filter: &TopicFilter,
         request: &PageRequest<TopicOrder>,
     ) -> Result<Vec<Page<Topic>>> {
-        let conditions = filter.filter(Filter::under(accounts));
+        let conditions = filter.filter(Filter::under(accounts), Some(request.order));
         self.pages(&list(request.order), conditions, request, Topic::from_columns).await
     }
 
@@ -225,7 +239,7 @@ impl Snapshot {
         accounts: &[Address],
         filter: &TopicFilter,
     ) -> Result<Vec<u64>> {
-        self.counts(&filter.counted(), filter.filter(Filter::under(accounts))).await
+        self.counts(&filter.counted(), filter.filter(Filter::under(accounts), None)).await
     }
 
     /// The topics that have these keys.

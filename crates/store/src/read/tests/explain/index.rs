@@ -32,12 +32,15 @@ const REST: &str = "
     select md5('m' || n)::uuid, md5('c' || case when n % 10 = 0 then 1 else abs(hashint8(n)) % 100000 end)::uuid,
            {begin} + n * 1000000, n, case when n % 2 = 0 then pg_temp.wallet(n % 1000) end,
            case when n % 2 = 0 then pg_temp.wallet(n % 7919) end, case when n < 20 then 1 else 2 end, 4, true, false
-      from generate_series(1::bigint, 400000) n;
+      from generate_series(1::bigint, 200000) n;
     insert into derived.welcomes (position, installation, published_ns, digest, wrapper_algorithm, is_pointer, size)
     select n, decode(md5('i' || n % 5000) || md5(''), 'hex'), {begin} + n, sha256('x'), 1, false, 100
       from generate_series(1::bigint, 50000) n;
     insert into derived.undecodables (position, topic_kind, reason)
     select n * 30, 1, 'why' from generate_series(1::bigint, 50000) n;
+    insert into ground.parked (fingerprint, source, reason, topic, timestamp_ns, message)
+    select sha256(n::text::bytea), 'node', 'why', 'topic', 0, decode(repeat(md5(n::text), 10), 'hex')
+      from generate_series(1, 20000) n;
     insert into derived.contact_bundles
            (position, account, generation, form, verification, published_ns, digest, identity_key, identity_created_ns)
     select n * 97 + 1, pg_temp.wallet(1), case when n < 20 then 1 else 2 end, 1, 1 + (n < 20)::int,
@@ -73,7 +76,7 @@ pub(super) async fn filled() -> (TestDatabase, Store) {
         .batch_execute(
             "vacuum (analyze) derived.envelopes_000000, derived.conversations, derived.messages, derived.welcomes,
                     derived.undecodables, derived.contact_bundles, derived.topic_names, derived.topic_counts,
-                    derived.accounts, derived.invites, derived.totals",
+                    derived.accounts, derived.invites, derived.totals, ground.parked",
         )
         .await
         .unwrap();

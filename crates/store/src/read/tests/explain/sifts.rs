@@ -2,7 +2,7 @@
 //! they ask for and their order, so rows pass by that do not match, or all that match are sorted. An index for each would
 //! cost every envelope more than they are worth. What is not here must seek.
 
-pub(super) const SIFTS: [&str; 46] = [
+pub(super) const SIFTS: [&str; 49] = [
     "accounts FirstSeen has_contact_bundle",
     "accounts FirstSeen seen_after",
     "contact_bundles TimeOrder generation",
@@ -41,12 +41,15 @@ pub(super) const SIFTS: [&str; 46] = [
     "topics EnvelopeCount active_after",
     "topics EnvelopeCount kinds",
     "topics EnvelopeCount name_starts_with",
-    "topics FirstSeen account",
     "topics FirstSeen active_after",
-    "topics FirstSeen kinds",
     "topics FirstSeen name_starts_with",
     "topics LastSeen account",
     "topics LastSeen kinds",
     "topics LastSeen name_starts_with",
-    "topics_of",
+    "topics_of EnvelopeCount",
+    "topics_of FirstSeen account",
+    "topics_of FirstSeen active_after",
+    "topics_of FirstSeen kinds",
+    "topics_of FirstSeen name_starts_with",
+    "topics_of LastSeen",
 ];
