@@ -136,11 +136,15 @@ mod tests {
         before.run_async(connection).await.unwrap();
         let rows = "insert into derived.messages (id, sent_ns, first_position, generation, verification, has_sender_hmac)
                     select md5('m' || n)::uuid, n, n, 1 + n % 2, 4, false from generate_series({}) n;
+                    insert into derived.accounts select sha256(n::text::bytea), n % 2 = 0, 0, 0 from generate_series({}) n;
                     insert into derived.conversations (key, name, generation, message_count)
                     select md5('c' || n)::uuid, '', 1 + n % 2, 0 from generate_series({}) n";
         client.batch_execute(&rows.replace("{}", "1, 5")).await.unwrap();
         db.store.migrate().await.unwrap();
         client.batch_execute(&rows.replace("{}", "6, 7")).await.unwrap();
+        let found =
+            "update derived.accounts set has_contact_bundle = true where address = sha256('1')";
+        client.batch_execute(found).await.unwrap();
         let totals = "select name, rows from derived.totals where rows > 0 order by name";
         let totals: Vec<(String, i64)> = client
             .query(totals, &[])
@@ -150,6 +154,9 @@ mod tests {
             .map(|row| (row.get(0), row.get(1)))
             .collect();
         let wanted = [
+            ("accounts", 7),
+            ("accounts/false", 3),
+            ("accounts/true", 4),
             ("conversations", 7),
             ("conversations/1", 3),
             ("conversations/2", 4),

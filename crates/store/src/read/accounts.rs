@@ -85,7 +85,7 @@ impl AccountFilter {
     fn filter(&self) -> Filter {
         let mut filter = Filter::default();
         filter.and_if("address = any(?)", self.addresses.as_deref().map(all));
-        filter.and_if("has_contact_bundle = ?", self.has_contact_bundle);
+        filter.and_part("has_contact_bundle = ?", self.has_contact_bundle);
         filter.and_if("last_seen_ns >= ?", self.seen_after.map(time::to_db));
         filter
     }

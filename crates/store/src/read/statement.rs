@@ -84,13 +84,27 @@ impl Slot {
     }
 }
 
+/// What a total may be kept in parts by.
+pub(super) trait Part: ToSql + Sync + Send + 'static {
+    /// Its type.
+    const TYPE: &'static str;
+}
+
+impl Part for i16 {
+    const TYPE: &'static str = "smallint";
+}
+
+impl Part for bool {
+    const TYPE: &'static str = "boolean";
+}
+
 /// A filter in the making.
 #[derive(Default)]
 pub(super) struct Filter {
     values: Vec<Value>,
     all: Vec<String>,
     /// What the only condition in `all` compares with, when totals are kept for each value of it.
-    part: Option<Slot>,
+    part: Option<(Slot, &'static str)>,
     branches: Vec<Branch>,
     under: Option<Under>,
 }
@@ -169,11 +183,11 @@ impl Filter {
     }
 
     /// The same as [`Filter::and_if`], for the column by whose values the list's total is kept in parts.
-    pub(super) fn and_part(&mut self, fragment: &'static str, value: Option<i16>) {
+    pub(super) fn and_part<T: Part>(&mut self, fragment: &'static str, value: Option<T>) {
         if let Some(value) = value {
             let slot = self.bind(value);
             self.fill(fragment, slot);
-            self.part = Some(slot);
+            self.part = Some((slot, T::TYPE));
         }
     }
 
@@ -259,7 +273,8 @@ impl Filter {
             && self.under.is_none()
             && self.all.len() == usize::from(self.part.is_some());
         let name = list.total.filter(|_| known)?;
-        let part = self.part.map(|part| format!(" || '/' || {part}::smallint")).unwrap_or_default();
+        let part = self.part.map(|(part, of)| format!(" || '/' || {part}::{of}"));
+        let part = part.unwrap_or_default();
         let total =
             format!("coalesce((select rows from derived.totals where name = '{name}'{part}), 0)");
         let Some(position) = list.position else {

@@ -82,7 +82,7 @@ fn what_is_known_is_not_counted() {
     );
     let part = || {
         let mut filter = Filter::default();
-        filter.and_part("c = ?", Some(2));
+        filter.and_part("c = ?", Some(2_i16));
         filter
     };
     let Statement { text, values } = part().count(&List { position: None, ..list.clone() });

@@ -28,7 +28,6 @@ macro_rules! counted {
 async fn count(db: &TestDatabase) -> Vec<u64> {
     let mut counts = vec![
         counted!(db, count_topics, topics, TopicOrder::FirstSeen, TopicFilter::default()),
-        counted!(db, count_accounts, accounts, AccountOrder::LastSeen, AccountFilter::default()),
         counted!(
             db,
             count_contact_bundles,
@@ -39,6 +38,10 @@ async fn count(db: &TestDatabase) -> Vec<u64> {
         counted!(db, count_invites, invites, TimeOrder, InviteFilter::default()),
         counted!(db, count_welcomes, welcomes, TimeOrder, WelcomeFilter::default()),
     ];
+    for has_contact_bundle in [None, Some(true), Some(false)] {
+        let filter = AccountFilter { has_contact_bundle, ..Default::default() };
+        counts.push(counted!(db, count_accounts, accounts, AccountOrder::LastSeen, filter));
+    }
     let order = ConversationOrder::MessageCount;
     for generation in [None, Some(Generation::V1), Some(Generation::V2), Some(Generation::V4)] {
         let filter = ConversationFilter { generation, ..Default::default() };

@@ -2,9 +2,10 @@
 //! they ask for and their order, so rows pass by that do not match, or all that match are sorted. An index for each would
 //! cost every envelope more than they are worth. What is not here must seek.
 
-pub(super) const SIFTS: [&str; 49] = [
+pub(super) const SIFTS: [&str; 50] = [
     "accounts FirstSeen has_contact_bundle",
     "accounts FirstSeen seen_after",
+    "accounts LastSeen has_contact_bundle",
     "contact_bundles TimeOrder generation",
     "contact_bundles TimeOrder verification",
     "contact_bundles_of TimeOrder generation",
