@@ -165,6 +165,11 @@ impl Graph {
         Graph { schema: build(false), ..self }
     }
 
+    /// The same, from other connections.
+    pub(crate) fn through(&self, store: Store) -> Graph {
+        Graph { store, ..self.clone() }
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.store
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -141,30 +141,26 @@ impl Scope {
         &self,
         found: impl IntoIterator<Item = (wire::Address, Option<read::ContactBundle>)>,
     ) {
-        if let Ok(mut bundles) = self.bundles.lock() {
-            bundles.extend(found);
-        }
+        self.bundles.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
     }
 
-    fn known(&self, addresses: &[wire::Address]) -> Bundles {
-        let Ok(bundles) = self.bundles.lock() else { return Bundles::new() };
-        let known = addresses.iter().filter_map(|one| Some((*one, bundles.get(one)?.clone())));
-        known.collect()
-    }
-
-    /// The bundles that clients would use for these wallets.
+    /// The bundles that clients would use for these wallets, in their order.
     pub(crate) async fn current_bundles(
         &self,
         addresses: &[wire::Address],
-    ) -> Result<Bundles, Trouble> {
-        let mut bundles = self.known(addresses);
-        let missing = distinct(addresses.iter().filter(|one| !bundles.contains_key(*one)).copied());
+    ) -> Result<Vec<Option<read::ContactBundle>>, Trouble> {
+        let missing = {
+            let known = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
+            distinct(addresses.iter().filter(|one| !known.contains_key(*one)).copied())
+        };
         if !missing.is_empty() {
             let snapshot = self.snapshot().await?;
-            let rows = self.told(snapshot.current_contact_bundles(&missing).await)?;
-            bundles.extend(rows.into_iter().map(|row| (row.account, Some(row))));
+            let found = self.told(snapshot.current_contact_bundles(&missing).await)?;
+            self.know(missing.into_iter().map(|address| (address, None)));
+            self.know(found.into_iter().map(|bundle| (bundle.account, Some(bundle))));
         }
-        Ok(bundles)
+        let known = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(addresses.iter().map(|address| known.get(address).cloned().flatten()).collect())
     }
 }
 

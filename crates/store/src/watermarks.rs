@@ -110,8 +110,11 @@ impl Store {
     }
 }
 
-/// Empties a projection's tables and moves its watermark to 0. The watermark's row is locked first, as a projector does.
+/// Empties a projection's tables and moves its watermark to 0. The watermark's row is locked first, as a projector does,
+/// and moved last: that waits for whoever else moves one, and they must not wait for these tables then.
 async fn reset(tx: &Transaction<'_>, projection: &dyn Erased) -> Result<()> {
+    lock(tx, &[projection.name()]).await?;
+    tx.batch_execute(&format!("truncate {}", projection.tables().join(", "))).await?;
     tx.execute(
         "insert into derived.watermarks (name, version, rebuild_to)
          select $1, $2, position from ground.head
@@ -120,7 +123,6 @@ async fn reset(tx: &Transaction<'_>, projection: &dyn Erased) -> Result<()> {
         &[&projection.name(), &projection.version()],
     )
     .await?;
-    tx.batch_execute(&format!("truncate {}", projection.tables().join(", "))).await?;
     Ok(())
 }
 

@@ -20,6 +20,27 @@ impl Address {
         &self.0
     }
 
+    /// What [`Display`](fmt::Display) shows, without an allocation.
+    pub fn ascii(&self) -> [u8; 42] {
+        let mut text = *b"0x0000000000000000000000000000000000000000";
+        let (_, digits) = text.split_at_mut(2);
+        // The buffer has two digits for each byte.
+        let _ = hex::encode_to_slice(self.0, digits);
+        let hash = keccak256(digits);
+        // A letter is upper case where the hash's digit at its place is 8 or more.
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(hash) {
+            if let [high, low] = pair {
+                if byte >= 0x80 {
+                    high.make_ascii_uppercase();
+                }
+                if byte & 15 >= 8 {
+                    low.make_ascii_uppercase();
+                }
+            }
+        }
+        text
+    }
+
     /// `0x…` in lower case.
     pub fn lower(&self) -> String {
         format!("0x{}", hex::encode(self.0))
@@ -42,18 +63,7 @@ impl TryFrom<&[u8]> for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let lower = hex::encode(self.0);
-        let hash = keccak256(lower.as_bytes());
-        // Two digits a byte: a letter is upper case where the hash's digit at its place is 8 or more.
-        let nibbles = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        let mut text = String::with_capacity(42);
-        text.push_str("0x");
-        text.extend(
-            lower.chars().zip(nibbles).map(|(digit, nibble)| {
-                if nibble >= 8 { digit.to_ascii_uppercase() } else { digit }
-            }),
-        );
-        f.pad(&text)
+        f.pad(&String::from_utf8_lossy(&self.ascii()))
     }
 }
 

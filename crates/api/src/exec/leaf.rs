@@ -60,7 +60,7 @@ leaf! {
     DateTime, |value, to| { to.push(b'"'); value.spell(to); to.push(b'"'); };
     Hex, |value, to| plain(&hex::encode_prefixed(&value.0), to);
     Base64, |value, to| plain(&STANDARD.encode(&value.0), to);
-    Address, |value, to| plain(&value.0.to_string(), to);
+    Address, |value, to| { to.push(b'"'); to.extend_from_slice(&value.0.ascii()); to.push(b'"'); };
 }
 
 /// The word of an enum's value.

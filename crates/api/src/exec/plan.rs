@@ -87,7 +87,7 @@ pub(crate) struct Plan {
     pub(crate) statements: usize,
     /// Does it ask about the schema?
     pub(crate) introspects: bool,
-    /// Does it show keys of contact bundles? They are most of a bundle's bytes.
+    /// Does it show keys of contact bundles, or who signed them? They are most of a bundle's bytes.
     pub(crate) shows_keys: bool,
     defaults: HashMap<Name, ConstValue>,
 }
@@ -295,7 +295,8 @@ impl<'d> Compiler<'d> {
                     None => continue,
                 },
             };
-            if table.name == "ContactBundle" && ["identityKey", "preKey"].contains(&name) {
+            if table.name == "ContactBundle" && ["signer", "identityKey", "preKey"].contains(&name)
+            {
                 self.shows_keys = true;
             }
             let mut key = Vec::with_capacity(response.len() + 3);

@@ -38,7 +38,7 @@ impl Executed {
 pub(super) async fn execute(shared: &Shared, ready: &Ready) -> Result<Executed, Refused> {
     let time = shared.exposure.timeout;
     let limits = shared.intake.limits();
-    let answering = shared.graph.answer(ready, limits.answer_bytes);
+    let answering = shared.near.answer(ready, limits.answer_bytes);
     let Ok(answer) = tokio::time::timeout(time, answering).await else {
         let message = format!("no answer within {} s: ask for less at once", time.as_secs());
         return Err(Refused::new(504, "TIMEOUT", &message));

@@ -1,6 +1,6 @@
 //! Listens, and stops when told to.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, ops::Deref, sync::Arc, time::Duration};
 
 use actix_web::{App, HttpServer, http::Method, web};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -65,8 +65,34 @@ pub struct BindError {
     source: std::io::Error,
 }
 
-/// What the handlers share.
+/// What the handlers of one thread share.
 pub(super) struct Shared {
+    common: Arc<Common>,
+    /// Answers through connections that this thread drives itself.
+    pub(super) near: Graph,
+}
+
+impl Deref for Shared {
+    type Target = Common;
+
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl Shared {
+    fn new(common: Arc<Common>, parts: usize) -> Shared {
+        let near = match common.store.split(parts) {
+            Ok(store) => common.graph.through(store),
+            // It was opened with the same options.
+            Err(_) => common.graph.clone(),
+        };
+        Shared { common, near }
+    }
+}
+
+/// What all threads share.
+pub(super) struct Common {
     pub(super) graph: Graph,
     pub(super) store: Store,
     pub(super) metrics: Option<PrometheusHandle>,
@@ -81,12 +107,12 @@ pub(super) struct Shared {
     connections: Arc<Semaphore>,
 }
 
-impl Shared {
-    fn new(options: Options, exposure: Exposure) -> Shared {
+impl Common {
+    fn new(options: Options, exposure: Exposure) -> Common {
         let graph = Graph::new(options.store.clone(), &options.network, options.queue);
         let graph = if exposure.introspection { graph } else { graph.without_introspection() };
         let trusted = exposure.trusted.clone();
-        Shared {
+        Common {
             graph,
             hub: Hub::new(options.store.clone(), exposure.limits.answer_bytes),
             keyring: (exposure.keys != Keys::Off).then(|| Keyring::new(options.store.clone())),
@@ -128,7 +154,7 @@ fn tune(stream: &actix_web::rt::net::TcpStream) {
     }
 }
 
-async fn keep_keys(shared: web::Data<Shared>, stop: CancellationToken) {
+async fn keep_keys(shared: Arc<Common>, stop: CancellationToken) {
     if let Some(keyring) = &shared.keyring {
         keyring.run(stop, shared.exposure.keys == Keys::Required).await;
     }
@@ -138,7 +164,7 @@ async fn keep_keys(shared: web::Data<Shared>, stop: CancellationToken) {
 pub struct Server {
     server: actix_web::dev::Server,
     addr: SocketAddr,
-    shared: web::Data<Shared>,
+    shared: Arc<Common>,
 }
 
 impl std::fmt::Debug for Server {
@@ -167,11 +193,15 @@ impl Server {
         // Bound here and not by actix: its own bind tells less about failures, and the port is needed.
         let listener = std::net::TcpListener::bind(listen).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
-        let shared = web::Data::from(Arc::new(Shared::new(options, exposure)));
-        let data = shared.clone();
+        // What follows the log has a part of the connections, and each thread.
+        let parts = workers + 1;
+        let options =
+            Options { store: options.store.split(parts).unwrap_or(options.store), ..options };
+        let shared = Arc::new(Common::new(options, exposure));
+        let common = shared.clone();
         let server = HttpServer::new(move || {
             App::new()
-                .app_data(data.clone())
+                .app_data(web::Data::new(Shared::new(common.clone(), 1)))
                 .service(
                     web::resource("/graphql")
                         .route(web::post().to(graphql::post))

@@ -116,9 +116,7 @@ async fn contact_bundle(
     accounts: &[Account],
     _: (),
 ) -> Result<Vec<Option<read::ContactBundle>>, Trouble> {
-    let addresses = addresses(accounts);
-    let found = call.scope().current_bundles(&addresses).await?;
-    Ok(addresses.iter().map(|address| found.get(address).cloned().flatten()).collect())
+    call.scope().current_bundles(&addresses(accounts)).await
 }
 
 async fn contact_bundles(

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use store::read::ContactBundle;
 use wire::Verification as Verdict;
 
@@ -31,13 +33,17 @@ object!(
     .inline(
         "signer",
         "The wallet that signed the identity key (recovered from the signature).",
-        |bundle| bundle.signer.map(Account::at)
+        |bundle| bundle.keys.as_ref().and_then(|keys| keys.signer).map(Account::at)
     )
     .leaf("version", "V1, wrapped or bare, or V2.", |bundle| Generation::from(bundle.generation))
     .inline("identityKey", "The key that is signed by the wallet and signs the others.", |bundle| {
-        bundle.identity_key.clone()
+        // Plans that show it ask for the keys.
+        bundle.keys.as_ref().map(|keys| keys.identity.clone()).unwrap_or_default()
     })
-    .inline("preKey", "The key that conversations begin with.", |bundle| bundle.pre_key.clone())
+    .inline("preKey", "The key that conversations begin with.", |bundle| bundle
+        .keys
+        .as_ref()
+        .and_then(|keys| keys.pre.clone()))
     .leaf("verification", "What its signatures prove.", |bundle| {
         Verification::from(bundle.verification)
     })
@@ -65,9 +71,7 @@ async fn current(call: Call<'_>, bundles: &[ContactBundle], _: ()) -> Result<Vec
     let verified = |bundle: &&ContactBundle| bundle.verification == Verdict::Verified;
     let accounts: Vec<_> = bundles.iter().filter(verified).map(|bundle| bundle.account).collect();
     let current = call.scope().current_bundles(&accounts).await?;
-    let is_current = |bundle: &ContactBundle| {
-        let current = current.get(&bundle.account).and_then(Option::as_ref);
-        current.is_some_and(|current| current.position == bundle.position)
-    };
+    let current: BTreeSet<_> = current.iter().flatten().map(|bundle| bundle.position).collect();
+    let is_current = |bundle: &ContactBundle| current.contains(&bundle.position);
     Ok(bundles.iter().map(is_current).collect())
 }

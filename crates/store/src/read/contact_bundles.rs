@@ -17,43 +17,31 @@ pub struct ContactBundle {
     pub position: Position,
     /// The wallet whose contact topic it stands on.
     pub account: Address,
-    /// The wallet that signed the identity key.
-    pub signer: Option<Address>,
     /// Its version.
     pub generation: Generation,
-    /// How it is wrapped.
-    pub form: Form,
     /// What its signatures say.
     pub verification: Verification,
     /// The time of its envelope.
     pub published_ns: u64,
     /// The digest of its envelope.
     pub digest: Digest,
+    /// What it publishes; None where it was asked for without.
+    pub keys: Option<Box<Keys>>,
+}
+
+/// The keys of a bundle: most of its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// The wallet that signed the identity key.
+    pub signer: Option<Address>,
     /// The identity key.
-    pub identity_key: Key,
+    pub identity: Key,
     /// The key that conversations begin with.
-    pub pre_key: Option<Key>,
-}
-
-/// How a bundle is wrapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Not at all: the oldest clients.
-    Bare,
-    /// As version 1.
-    V1,
-    /// As version 2.
-    V2,
-}
-
-impl Form {
-    fn from_code(code: i16) -> Option<Form> {
-        [Form::Bare, Form::V1, Form::V2].get(usize::try_from(code).ok()?).copied()
-    }
+    pub pre: Option<Key>,
 }
 
 /// A public key of a bundle.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key {
     /// 65 bytes where it is a good one.
     pub bytes: Vec<u8>,
@@ -63,44 +51,60 @@ pub struct Key {
     pub signature: Option<Vec<u8>>,
 }
 
+macro_rules! without_keys {
+    () => {
+        "position, account, generation, verification, published_ns, digest"
+    };
+}
 macro_rules! columns {
     () => {
-        "position, account, signer, generation, form, verification, published_ns, digest, identity_key, \
-         identity_created_ns, identity_signature, pre_key, pre_created_ns, pre_signature"
+        concat!(
+            without_keys!(),
+            ", signer, identity_key, identity_created_ns, identity_signature, pre_key, pre_created_ns, pre_signature"
+        )
     };
 }
 
-pub(super) const COLUMNS: &str = columns!();
-/// The same number of them.
-pub(super) const COLUMNS_WITHOUT_KEYS: &str = "position, account, signer, generation, form, verification, published_ns, digest, \
-     ''::bytea as identity_key, identity_created_ns, null::bytea as identity_signature, null::bytea as pre_key, \
-     null::bigint as pre_created_ns, null::bytea as pre_signature";
-/// How many they are.
-pub(super) const WIDTH: usize = 14;
+/// The columns of bundles with their keys or without, and how many they are.
+pub(super) const fn columns(keys: bool) -> (&'static str, usize) {
+    if keys { (columns!(), 13) } else { (without_keys!(), 6) }
+}
 
-impl ContactBundle {
-    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<ContactBundle> {
-        columns.table("derived.contact_bundles");
-        Ok(ContactBundle {
-            position: Position(columns.get()?),
-            account: columns.address()?,
+impl Keys {
+    fn from_columns(columns: &mut Columns<'_>) -> Result<Keys> {
+        Ok(Keys {
             signer: columns.maybe_address()?,
-            generation: columns.generation()?,
-            form: columns.code("form", Form::from_code)?,
-            verification: columns.verification()?,
-            published_ns: columns.time()?,
-            digest: columns.digest()?,
-            identity_key: Key {
+            identity: Key {
                 bytes: columns.get()?,
                 created_ns: columns.time()?,
                 signature: columns.get()?,
             },
-            pre_key: match (columns.get()?, columns.maybe_time()?, columns.get()?) {
+            pre: match (columns.get()?, columns.maybe_time()?, columns.get()?) {
                 (Some(bytes), created_ns, signature) => {
                     Some(Key { bytes, created_ns: created_ns.unwrap_or(0), signature })
                 }
                 (None, ..) => None,
             },
+        })
+    }
+}
+
+impl ContactBundle {
+    pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<ContactBundle> {
+        ContactBundle::with(columns, true)
+    }
+
+    /// With its keys or without, by the [`columns`] for that.
+    pub(super) fn with(columns: &mut Columns<'_>, keys: bool) -> Result<ContactBundle> {
+        columns.table("derived.contact_bundles");
+        Ok(ContactBundle {
+            position: Position(columns.get()?),
+            account: columns.address()?,
+            generation: columns.generation()?,
+            verification: columns.verification()?,
+            published_ns: columns.time()?,
+            digest: columns.digest()?,
+            keys: if keys { Some(Box::new(Keys::from_columns(columns)?)) } else { None },
         })
     }
 }

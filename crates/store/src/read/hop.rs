@@ -1,8 +1,6 @@
 //! From a row to the contact bundles of the wallets that it names, in the same statement. Each step adds one row at most,
 //! so that a page stays a page.
 
-use std::collections::HashMap;
-
 use wire::Address;
 
 use super::{
@@ -23,18 +21,16 @@ pub struct Hops {
     pub sender: bool,
     /// To the recipient's.
     pub recipient: bool,
-    /// With their keys? Without, the identity key's bytes and its signature are empty, and no pre-key is told: they are
-    /// most of a bundle's bytes.
+    /// With their keys?
     pub keys: bool,
 }
 
-/// Wallets, each once, with the bundle that clients would use for it.
+/// Wallets with the bundle that clients would use for each; some may come more than once, with the same.
 pub type Bundles = Vec<(Address, Option<ContactBundle>)>;
 
 /// The current bundle of the wallet in a column, as `{name}`: one row, of nulls where there is none.
 fn join(name: &str, wallet: &str, keys: bool) -> String {
-    let columns =
-        if keys { contact_bundles::COLUMNS } else { contact_bundles::COLUMNS_WITHOUT_KEYS };
+    let (columns, _) = contact_bundles::columns(keys);
     format!(
         " left join lateral (
             select {columns} from derived.contact_bundles
@@ -44,12 +40,12 @@ fn join(name: &str, wallet: &str, keys: bool) -> String {
 }
 
 /// A bundle that was joined.
-fn joined(columns: &mut Columns<'_>) -> Result<Option<ContactBundle>> {
+fn joined(columns: &mut Columns<'_>, keys: bool) -> Result<Option<ContactBundle>> {
     if columns.missing()? {
-        columns.skip(contact_bundles::WIDTH);
+        columns.skip(contact_bundles::columns(keys).1);
         return Ok(None);
     }
-    ContactBundle::from_columns(columns).map(Some)
+    ContactBundle::with(columns, keys).map(Some)
 }
 
 impl Hops {
@@ -68,7 +64,7 @@ impl Hops {
         let mut bundles = [None, None];
         for (bundle, wanted) in bundles.iter_mut().zip([self.sender, self.recipient]) {
             if wanted {
-                *bundle = joined(columns)?;
+                *bundle = joined(columns, self.keys)?;
             }
         }
         Ok((invite, bundles))
@@ -76,18 +72,18 @@ impl Hops {
 
     /// The page without what hangs on its rows, and that.
     fn split(self, page: Page<(Invite, [Option<ContactBundle>; 2])>) -> (Page<Invite>, Bundles) {
-        let mut bundles = HashMap::new();
+        let mut bundles = Vec::new();
         let mut rows = Vec::with_capacity(page.rows.len());
         for (invite, [of_sender, of_recipient]) in page.rows {
             if self.sender {
-                bundles.insert(invite.sender, of_sender);
+                bundles.push((invite.sender, of_sender));
             }
             if self.recipient {
-                bundles.insert(invite.recipient, of_recipient);
+                bundles.push((invite.recipient, of_recipient));
             }
             rows.push(invite);
         }
-        (Page { rows, has_more: page.has_more }, bundles.into_iter().collect())
+        (Page { rows, has_more: page.has_more }, bundles)
     }
 }
 
@@ -132,7 +128,7 @@ impl Snapshot {
             } else {
                 accounts.push(Account::from_columns(&mut columns)?);
             }
-            bundles.push((address, joined(&mut columns)?));
+            bundles.push((address, joined(&mut columns, keys)?));
         }
         Ok((accounts, bundles))
     }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        LazyLock, OnceLock,
+        OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -22,29 +22,11 @@ use crate::{
     log::Position,
 };
 
-/// The projections that readers read. The head of an answer is where the slowest of them stands.
-const SERVING: [&str; 9] = [
-    "envelopes",
-    "topics",
-    "accounts",
-    "contact_bundles",
-    "invites",
-    "conversations",
-    "messages",
-    "undecodables",
-    "welcomes",
-];
-
-/// The log's head, and the head of what is served: one row.
-pub(super) static HEADS: LazyLock<String> = LazyLock::new(|| {
-    let (names, number) = (SERVING.join("','"), SERVING.len());
-    format!(
-        "select position as log,
-                least(position, (select case count(*) when {number} then min(position) else 0 end
-                                   from derived.watermarks where name in ('{names}'))) as head
-           from ground.head"
-    )
-});
+/// The log's head, and the head of what is served: one row. The latter is where the slowest of the projections stands that
+/// readers read; the migrations say which.
+pub(super) const HEADS: &str =
+    "select head.position as log, least(head.position, served.position) as head
+           from ground.head, derived.served";
 
 /// Prepared statements that a connection keeps at most: filters combine to more texts than a server should hold.
 const PREPARED: usize = 400;
@@ -98,7 +80,7 @@ impl Store {
         let snapshot = self.moment(None).await?;
         let (began, heads) = tokio::join!(
             snapshot.connection()?.batch_execute("begin isolation level repeatable read read only"),
-            snapshot.ask(&HEADS, &[]),
+            snapshot.ask(HEADS, &[]),
         );
         began?;
         let heads = heads?;
@@ -316,8 +298,7 @@ fn no_list() -> Error {
 fn glance(text: &str) -> String {
     let text = text.replace(HEAD, "(select head from heads)");
     format!(
-        "with heads as materialized ({}) select heads.log, heads.head, q.* from heads left join ({text}) q on true",
-        *HEADS
+        "with heads as materialized ({HEADS}) select heads.log, heads.head, q.* from heads left join ({text}) q on true"
     )
 }
 

@@ -35,7 +35,7 @@ impl Store {
     /// When Postgres fails.
     pub async fn heads(&self) -> Result<Heads> {
         let client = self.client().await?;
-        let statement = client.prepare_cached(&HEADS).await?;
+        let statement = client.prepare_cached(HEADS).await?;
         let row = client.query_one(&statement, &[]).await?;
         Heads::from_columns(&mut Columns::of(&row, 0))
     }

@@ -51,7 +51,7 @@ impl Branch {
     /// The first rows in an order.
     pub(super) fn first(&self, list: &List, descending: bool, limit: Limit) -> String {
         let text = self.select(list, list.columns);
-        let text = limit.first(&text, &list.order(descending));
+        let text = limit.first(&text, list, descending);
         match &self.each {
             None => text,
             Some(rows) => format!(
@@ -72,11 +72,15 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    fn first(self, text: &str, order: &str) -> String {
-        let slot = self.slot;
+    fn first(self, text: &str, list: &List, descending: bool) -> String {
+        let (slot, order) = (self.slot, list.order(descending));
         if self.usual {
-            // Postgres keeps the order of a subquery, and reads no more of it than it is asked for.
-            format!("select * from ({text} order by {order} limit {MOST}) usual limit {slot}")
+            // Postgres reads no more of a subquery than it is asked for. It keeps its order, but what is joined to it is
+            // sorted once more unless that is said again.
+            let again = list.bare_order(descending);
+            format!(
+                "select * from ({text} order by {order} limit {MOST}) usual order by {again} limit {slot}"
+            )
         } else {
             format!("{text} order by {order} limit {slot}")
         }

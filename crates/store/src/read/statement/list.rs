@@ -40,14 +40,23 @@ pub(super) fn bare(column: &'static str) -> &'static str {
     column.rsplit_once('.').map_or(column, |(_, name)| name)
 }
 
+fn order(sort: Option<&str>, tie: &str, descending: bool) -> String {
+    let direction = if descending { "desc" } else { "asc" };
+    match sort {
+        Some(sort) => format!("{sort} {direction}, {tie} {direction}"),
+        None => format!("{tie} {direction}"),
+    }
+}
+
 impl List {
     /// The order of a scan.
     pub(super) fn order(&self, descending: bool) -> String {
-        let direction = if descending { "desc" } else { "asc" };
-        match self.sort {
-            Some(sort) => format!("{sort} {direction}, {} {direction}", self.tie),
-            None => format!("{} {direction}", self.tie),
-        }
+        order(self.sort, self.tie, descending)
+    }
+
+    /// The order of a scan, for its rows.
+    pub(super) fn bare_order(&self, descending: bool) -> String {
+        order(self.sort.map(bare), bare(self.tie), descending)
     }
 
     /// The order of rows that scans have given. A scan has rows with a value or rows without, and orders them as its

@@ -23,7 +23,7 @@ fn a_page_is_one_seek_in_the_index() {
     let Statement { text, values } = Filter::default().page(&LIST, &request);
     assert_eq!(
         text,
-        "select * from (select a, b from t where (a, b) < ($2, $1) order by a desc, b desc limit 501) usual limit $3"
+        "select * from (select a, b from t where (a, b) < ($2, $1) order by a desc, b desc limit 501) usual order by a desc, b desc limit $3"
     );
     assert_eq!(values.len(), 3);
 }
@@ -34,7 +34,7 @@ fn reading_backward_turns_the_scan_round() {
     let text = Filter::default().page(&LIST, &request).text;
     assert_eq!(
         text,
-        "select * from (select a, b from t order by a asc, b asc limit 501) usual limit $1"
+        "select * from (select a, b from t order by a asc, b asc limit 501) usual order by a asc, b asc limit $1"
     );
 }
 

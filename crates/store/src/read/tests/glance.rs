@@ -152,6 +152,7 @@ async fn bundles_that_come_with_rows_are_those_that_look_ups_find() {
         wallets.sort();
         wallets.dedup();
         bundles.sort_by_key(|(wallet, _)| *wallet);
+        bundles.dedup();
         assert!(bundles.iter().map(|(wallet, _)| *wallet).eq(wallets.iter().copied()));
         let mut found: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
         let mut wanted = snapshot.current_contact_bundles(&wallets).await.unwrap();
@@ -161,14 +162,14 @@ async fn bundles_that_come_with_rows_are_those_that_look_ups_find() {
         assert!(wallets.is_empty() || found.len() > 5);
 
         let hops = Hops { keys: false, ..hops };
-        let (_, bundles) = snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
+        let (_, mut bundles) = snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
+        bundles.sort_by_key(|(wallet, _)| *wallet);
+        bundles.dedup();
         let mut bare: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
         bare.sort_by_key(|bundle| bundle.position);
         assert_eq!(bare.len(), wanted.len());
         for (bare, whole) in bare.into_iter().zip(&mut wanted) {
-            whole.identity_key.bytes.clear();
-            whole.identity_key.signature = None;
-            whole.pre_key = None;
+            whole.keys = None;
             assert!(bare == *whole);
         }
 

@@ -4,6 +4,7 @@ pub(super) mod explain;
 mod glance;
 mod paging;
 mod parents;
+mod served;
 mod totals;
 mod welcomes;
 
