@@ -1,5 +1,10 @@
 -- What questions seek, so that none of them reads a big table from end to end. Rows stay as they are.
 
+-- Projectors begin with their watermarks: from here to the end nobody writes to a derived table, so what is counted stays
+-- true and no lock is waited for in a circle. Readers go on: what shuts them out comes last, and is of one table, because
+-- readers may hold others.
+lock table derived.watermarks in exclusive mode;
+
 -- Totals of messages, and of some things in parts, from the first row of each on: `<name>/<generation>`, and accounts with
 -- and without a verified bundle as `accounts/true` and `accounts/false`.
 create function derived.add_to_parts() returns trigger language plpgsql as $$
@@ -34,7 +39,6 @@ begin
     update derived.totals set rows = 0 where split_part(name, '/', 1) = tg_argv[0];
     return null;
 end $$;
--- From here to the end of this migration nothing is written to these tables, so what is counted stays true.
 create trigger total after insert on derived.messages referencing new table as inserted
     for each statement execute function derived.add_to_total('messages');
 create trigger no_total after truncate on derived.messages
@@ -56,18 +60,11 @@ union all select 'accounts/' || has_contact_bundle, count(*) from derived.accoun
 create index messages_position on derived.messages (first_position);
 
 -- The current bundle as of the head: the position is looked at in the index.
-drop index derived.contact_bundles_current;
-create index contact_bundles_current on derived.contact_bundles (account, published_ns, digest, position) where verification = 1;
+create index contact_bundles_newest on derived.contact_bundles (account, published_ns, digest, position) where verification = 1;
 -- In the order in which an account's bundles are listed. The digest is there to make it no smaller than
--- contact_bundles_current: of two ways to an account, planners take the smaller index, and only that one ends a look-up
--- at its first row.
-drop index derived.contact_bundles_account;
+-- contact_bundles_newest: of two ways to an account, planners take the smaller index, and only that one ends a look-up at
+-- its first row.
 create index contact_bundles_listed on derived.contact_bundles (account, published_ns, position) include (digest);
 -- In which generations an account can be reached. It does not begin with the account, for the same reason.
 create index contact_bundles_verified on derived.contact_bundles (generation, account, position) where verification = 1;
-
--- By kind or wallet in the order in which topics were first seen; kind or wallet alone are sought in these as well.
-drop index derived.topic_names_kind, derived.topic_names_owner, derived.topic_names_peer;
-create index topic_names_kind  on derived.topic_names (kind, first_seen_ns, key);
-create index topic_names_owner on derived.topic_names (owner, first_seen_ns, key) where owner is not null;
-create index topic_names_peer  on derived.topic_names (peer, first_seen_ns, key) where peer is not null;
+drop index derived.contact_bundles_account, derived.contact_bundles_current;
