@@ -23,7 +23,8 @@ begin
     end if;
     -- First the lock, then another statement: that one sees what those before us in the queue have moved.
     perform from derived.served for update;
-    update derived.served set position = slowest from derived.slowest() where position <> slowest;
+    insert into derived.served (position) select derived.slowest()
+        on conflict (single) do update set position = excluded.position where served.position <> excluded.position;
     return null;
 end $$;
 create trigger served_new after insert on derived.watermarks referencing new table as moved
@@ -35,3 +36,10 @@ create trigger served_gone after delete on derived.watermarks referencing old ta
 create trigger served_none after truncate on derived.watermarks
     for each statement execute function derived.serve();
 update derived.served set position = derived.slowest();
+-- Servers that are new already ask for it before readers are given what they may see, which is after all migrations.
+do $$
+begin
+    if exists (select from pg_roles where rolname = 'xmtp_reader') then
+        grant select on derived.served to xmtp_reader;
+    end if;
+end $$;

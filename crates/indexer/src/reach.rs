@@ -14,9 +14,6 @@ use crate::{
     embedded::{self, Running},
 };
 
-/// The longest that one statement of a reader may take: as long as an answer may.
-const READING: Duration = Duration::from_secs(15);
-
 /// Opens the database; does not ask which version it has.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     connect(config, &database_url(config)?).await
@@ -58,7 +55,8 @@ pub async fn readers(config: &Config, url: &str, login: Option<&str>) -> anyhow:
         options.role = asking.can_become_reader().await?.then(|| READER.to_owned());
     }
     options.max_connections = usize::try_from(config.database.max_connections)?;
-    options.statement_timeout = Some(READING);
+    // A statement has as long as the answer that it is for.
+    options.statement_timeout = Some(Duration::from_secs(config.api.timeout_seconds));
     options.readers = true;
     let store = Store::connect(options).await?;
     store.check_version().await?;

@@ -2,13 +2,14 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use ingest::Queue;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use store::Store;
+use tokio::sync::Mutex;
 
 use crate::{config::Config, reach};
 
@@ -21,19 +22,7 @@ pub fn bind(
     config: &Config,
     queue: Arc<OnceLock<Queue>>,
 ) -> anyhow::Result<api::Server> {
-    let probing = config.clone();
-    let probe: api::QueueProbe = Arc::new(move || {
-        let (known, config) = (queue.clone(), probing.clone());
-        Box::pin(async move {
-            if known.get().is_none()
-                && let Ok(opened) = reach::queue(&config).await
-            {
-                known.set(opened).ok();
-            }
-            let depth = known.get()?.depth().await.ok()?;
-            Some(api::QueueDepth { ready: u64::from(depth.ready), unacknowledged: 0 })
-        })
-    });
+    let probe = probe(config.clone(), queue);
     let options = api::Options {
         listen: config.http.listen,
         store,
@@ -44,6 +33,42 @@ pub fn bind(
         workers: std::thread::available_parallelism().map_or(1, usize::from),
     };
     Ok(api::Server::bind_with(options, config.exposure()?)?)
+}
+
+/// For how long what the broker said is told to others.
+const FRESH: Duration = Duration::from_secs(1);
+/// How long the broker may take.
+const ASKING: Duration = Duration::from_secs(3);
+
+/// Asks the broker, which takes a connection each time: once a second, whoever wants to know.
+fn probe(config: Config, queue: Arc<OnceLock<Queue>>) -> api::QueueProbe {
+    let last: Arc<Mutex<Option<(Instant, Option<api::QueueDepth>)>>> = Arc::default();
+    Arc::new(move || {
+        let (last, queue, config) = (last.clone(), queue.clone(), config.clone());
+        Box::pin(async move {
+            // Whoever comes meanwhile waits here for the same answer.
+            let mut last = last.lock().await;
+            match *last {
+                Some((at, depth)) if at.elapsed() < FRESH => depth,
+                _ => {
+                    let asked = tokio::time::timeout(ASKING, depth(&config, &queue)).await;
+                    let depth = asked.unwrap_or_default();
+                    *last = Some((Instant::now(), depth));
+                    depth
+                }
+            }
+        })
+    })
+}
+
+async fn depth(config: &Config, queue: &OnceLock<Queue>) -> Option<api::QueueDepth> {
+    if queue.get().is_none()
+        && let Ok(opened) = reach::queue(config).await
+    {
+        queue.set(opened).ok();
+    }
+    let depth = queue.get()?.depth().await.ok()?;
+    Some(api::QueueDepth { ready: u64::from(depth.ready), unacknowledged: 0 })
 }
 
 /// The process's one recorder of metrics.

@@ -2,13 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+    TimeoutType, Timeouts,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Result};
 
+/// How long to wait for a connection. Whoever waits for an answer is told in time that all are busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How to reach the database.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// `postgres://user:password@host:port/database`.
     pub url: String,
@@ -40,10 +46,25 @@ impl Options {
     }
 }
 
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the address: it may hold a password.
+        f.debug_struct("Options")
+            .field("max_connections", &self.max_connections)
+            .field("application_name", &self.application_name)
+            .field("role", &self.role)
+            .field("readers", &self.readers)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A pool of connections to the one database. Cloning is cheap.
 #[derive(Clone)]
 pub struct Store {
     pub(crate) pool: Pool,
+    /// Asked first, see [`Store::near`].
+    near: Option<Pool>,
+    tls: MakeRustlsConnect,
     target: String,
     options: Arc<Options>,
 }
@@ -76,17 +97,14 @@ impl Store {
             .application_name(&options.application_name)
             .connect_timeout(Duration::from_secs(5))
             .keepalives_idle(Duration::from_secs(30));
-        let target = target(&config);
-        let manager = Manager::from_config(
-            config,
-            MakeRustlsConnect::new(tls()?),
-            ManagerConfig { recycling_method: RecyclingMethod::Fast },
-        );
+        let (target, tls) = (target(&config), MakeRustlsConnect::new(tls()?));
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(config, tls.clone(), recycling);
         let setup = session(&options);
         let pool = Pool::builder(manager)
             .max_size(options.max_connections)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(Duration::from_secs(30)))
+            .wait_timeout(Some(PATIENCE))
             .create_timeout(Some(Duration::from_secs(10)))
             .post_create(Hook::async_fn(move |client, _| {
                 let setup = setup.clone();
@@ -99,17 +117,35 @@ impl Store {
                 target: target.clone(),
                 reason: error.to_string(),
             })?;
-        Ok(Store { pool, target, options: Arc::new(options) })
+        Ok(Store { pool, near: None, tls, target, options: Arc::new(options) })
     }
 
-    /// One of so many pools that share the connections this one may open. A connection is driven by the thread that opened
-    /// it, and whoever asks from another has both wake up for each question: threads that serve do best with their own.
+    /// How many connections it opens at most.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.options.max_connections
+    }
+
+    /// The same, with at most so many connections.
     ///
     /// # Errors
     /// None that opening this one did not have.
-    pub fn split(&self, parts: usize) -> Result<Store> {
-        let max_connections = self.options.max_connections.div_ceil(parts.max(1));
+    pub fn limited(&self, max_connections: usize) -> Result<Store> {
         Store::open(Options { max_connections, ..(*self.options).clone() })
+    }
+
+    /// The same, with so many connections more that are for one thread: when they are busy, those of this pool are
+    /// borrowed. A connection is driven by the thread that opened it, and whoever asks from another has both wake up for
+    /// each question.
+    ///
+    /// # Errors
+    /// None that opening this one did not have.
+    pub fn near(&self, connections: usize) -> Result<Store> {
+        let near = match connections {
+            0 => None,
+            _ => Some(self.limited(connections)?.pool),
+        };
+        Ok(Store { near, ..self.clone() })
     }
 
     /// Borrows a connection.
@@ -117,12 +153,29 @@ impl Store {
     /// # Errors
     /// [`Error::Unreachable`] when Postgres is away, [`Error::Exhausted`] when all connections are busy for too long.
     pub async fn client(&self) -> Result<deadpool_postgres::Client> {
-        self.pool.get().await.map_err(|error| match error {
-            deadpool_postgres::PoolError::Backend(error) if error.as_db_error().is_none() => {
+        let mut found = None;
+        if let Some(near) = &self.near {
+            let at_once = Timeouts { wait: Some(Duration::ZERO), ..near.timeouts() };
+            found = match near.timeout_get(&at_once).await {
+                Err(PoolError::Timeout(TimeoutType::Wait)) => None,
+                found => Some(found),
+            };
+        }
+        let found = match found {
+            Some(found) => found,
+            None => self.pool.get().await,
+        };
+        found.map_err(|error| match error {
+            PoolError::Backend(error) if error.as_db_error().is_none() => {
                 Error::Unreachable { target: self.target.clone(), reason: chain(&error) }
             }
             other => other.into(),
         })
+    }
+
+    /// What it takes to stop a statement of this database that nobody waits for any more.
+    pub(crate) fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
     }
 
     /// Host and port, fit for people to read: no credentials.

@@ -30,6 +30,7 @@ impl Executed {
             sql_time: Some(self.sql_time),
             bytes: self.bytes.len(),
             answers: 1,
+            ..Ended::default()
         }
     }
 }

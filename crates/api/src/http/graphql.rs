@@ -4,7 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use async_graphql::parser::types::OperationType;
 
 use super::{
-    access::Caller, body, encode, execute, headers, record::Record, server::Shared, socket, stream,
+    access::Caller,
+    body, encode, execute, headers,
+    record::{Ended, Record},
+    server::Shared,
+    socket, stream,
 };
 use crate::{
     intake::Ready,
@@ -112,7 +116,7 @@ async fn respond(
         )),
     };
     let mut response = answered.unwrap_or_else(|refused| {
-        call.record.refused(refused.code);
+        call.record.refused(&refused);
         headers::refuse(&refused, call.media)
     });
     let origin = headers::text(&call.http, &header::ORIGIN);
@@ -138,7 +142,7 @@ impl Call {
             Ok(ready) => ready,
             // Who waits for events can read no status.
             Err(refused) if self.media == Media::Events => {
-                self.record.refused(refused.code);
+                self.record.refused(&refused);
                 return Ok(stream::only(&refused));
             }
             Err(refused) => return Err(refused),
@@ -158,17 +162,23 @@ impl Call {
                 "SUBSCRIPTION_TRANSPORT",
                 "subscriptions need accept: text/event-stream, or a WebSocket of graphql-transport-ws",
             )),
-            _ => self.execute(&ready).await,
+            _ => Ok(self.execute(&ready).await),
         }
     }
 
-    async fn execute(&self, ready: &Ready) -> Result<HttpResponse, Refused> {
-        let executed = execute::execute(&self.shared, ready).await?;
-        self.record.ended(ready, executed.ended());
+    async fn execute(&self, ready: &Ready) -> HttpResponse {
+        let executed = match execute::execute(&self.shared, ready).await {
+            Ok(executed) => executed,
+            Err(refused) => {
+                self.record.ended(ready, Ended::given_up(&refused));
+                return headers::refuse(&refused, self.media);
+            }
+        };
         let invalid = executed.outcome == Outcome::Invalid;
         let status = if invalid && self.media == Media::Response { 400 } else { 200 };
+        self.record.ended(ready, Ended { status: Some(status), ..executed.ended() });
         let mut answer = headers::begin(status, self.media);
         answer.insert_header(("x-request-id", executed.request_id));
-        Ok(encode::respond(&self.http, answer, executed.bytes).await)
+        encode::respond(&self.http, answer, executed.bytes).await
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{access::Caller, keyring::Holder};
-use crate::intake::Ready;
+use crate::{intake::Ready, transport::refused::Refused};
 
 /// A request that is under way.
 pub(super) struct Record {
@@ -18,7 +18,10 @@ pub(super) struct Record {
 /// What became of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ended<'a> {
+    /// `ok`, or why not: the code of a refusal, or what an answer is besides its errors.
     pub(super) outcome: &'a str,
+    /// Of HTTP, where the answer has one of its own.
+    pub(super) status: Option<u16>,
     pub(super) request_id: &'a str,
     pub(super) statements: u64,
     /// How long the database took, where that was measured.
@@ -26,6 +29,20 @@ pub(super) struct Ended<'a> {
     pub(super) bytes: usize,
     /// Answers, of a subscription.
     pub(super) answers: u64,
+    /// The code of what it was given up for.
+    pub(super) refused: Option<&'static str>,
+}
+
+impl Ended<'_> {
+    /// Given up while it was executed.
+    pub(super) fn given_up(refused: &Refused) -> Ended<'static> {
+        Ended {
+            outcome: refused.code,
+            status: Some(refused.status),
+            refused: Some(refused.code),
+            ..Ended::default()
+        }
+    }
 }
 
 impl Record {
@@ -45,13 +62,14 @@ impl Record {
     }
 
     /// It never became an operation.
-    pub(super) fn refused(&self, code: &'static str) {
-        self.count("none", code);
+    pub(super) fn refused(&self, refused: &Refused) {
+        self.count("none", refused.code);
         tracing::info!(
             target: "api::request",
             transport = self.transport,
             key = self.key(),
-            outcome = code,
+            outcome = refused.code,
+            status = refused.status,
             milliseconds = self.milliseconds(),
             "refused"
         );
@@ -60,7 +78,12 @@ impl Record {
     /// It was answered, or it ended.
     pub(super) fn ended(&self, ready: &Ready, ended: Ended<'_>) {
         let kind = ready.kind();
-        self.count(kind, if ended.outcome == "ok" { "ok" } else { "error" });
+        let code = match ended.refused {
+            Some(code) => code,
+            None if ended.outcome == "ok" => "ok",
+            None => "error",
+        };
+        self.count(kind, code);
         if ready.kind != async_graphql::parser::types::OperationType::Subscription {
             let seconds = self.began.elapsed().as_secs_f64();
             metrics::histogram!("xmtp_indexer_graphql_duration_seconds", "operation_type" => kind)
@@ -77,6 +100,7 @@ impl Record {
             document = ready.hash(),
             request = ended.request_id,
             outcome = ended.outcome,
+            status = ended.status,
             milliseconds = self.milliseconds(),
             statements = ended.statements,
             sql_milliseconds = ended.sql_time.map(|time| time.as_secs_f64() * 1e3),

@@ -81,8 +81,8 @@ impl Deref for Shared {
 }
 
 impl Shared {
-    fn new(common: Arc<Common>, parts: usize) -> Shared {
-        let near = match common.store.split(parts) {
+    fn new(common: Arc<Common>, connections: usize) -> Shared {
+        let near = match common.store.near(connections) {
             Ok(store) => common.graph.through(store),
             // It was opened with the same options.
             Err(_) => common.graph.clone(),
@@ -193,15 +193,16 @@ impl Server {
         // Bound here and not by actix: its own bind tells less about failures, and the port is needed.
         let listener = std::net::TcpListener::bind(listen).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
-        // What follows the log has a part of the connections, and each thread.
-        let parts = workers + 1;
-        let options =
-            Options { store: options.store.split(parts).unwrap_or(options.store), ..options };
-        let shared = Arc::new(Common::new(options, exposure));
+        // Half of the connections are of the threads, each its own. The others are for whoever needs one more, and for what
+        // follows the log.
+        let all = options.store.max_connections();
+        let each = all / 2 / workers;
+        let store = options.store.limited(all - each * workers).unwrap_or(options.store);
+        let shared = Arc::new(Common::new(Options { store, ..options }, exposure));
         let common = shared.clone();
         let server = HttpServer::new(move || {
             App::new()
-                .app_data(web::Data::new(Shared::new(common.clone(), 1)))
+                .app_data(web::Data::new(Shared::new(common.clone(), each)))
                 .service(
                     web::resource("/graphql")
                         .route(web::post().to(graphql::post))

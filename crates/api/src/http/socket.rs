@@ -58,7 +58,7 @@ pub(super) async fn open(
     match handshake(shared, http, payload).await {
         Ok(response) => response,
         Err(refused) => {
-            Record::begin("ws").refused(refused.code);
+            Record::begin("ws").refused(&refused);
             headers::refuse(&refused, Media::Json)
         }
     }
@@ -270,7 +270,7 @@ impl Socket {
                 self.protocol.acknowledge()
             }
             Err(refused) => {
-                Record::begin("ws").refused(refused.code);
+                Record::begin("ws").refused(&refused);
                 // The database is away: the key may be good.
                 let code = if refused.status == 503 { close::LATER } else { close::FORBIDDEN };
                 self.protocol.close(code, refused.message())
@@ -327,7 +327,7 @@ impl Socket {
                 Ok(())
             }
             Err(refused) => {
-                record.refused(refused.code);
+                record.refused(&refused);
                 match self.protocol.ended(&id, Some(&refused.errors)) {
                     Some(text) => self.send(text).await,
                     None => Ok(()),
@@ -382,7 +382,7 @@ impl Operation {
         let done = match execute::execute(&self.shared, &self.ready).await {
             Ok(done) => done,
             Err(refused) => {
-                self.record.refused(refused.code);
+                self.record.ended(&self.ready, Ended::given_up(&refused));
                 return Some(refused.errors);
             }
         };

@@ -128,7 +128,7 @@ impl Teller {
             Ok(done) => (done.ended(), done.bytes.clone()),
             Err(refused) => {
                 let bytes = refused.body().into_bytes();
-                let ended = Ended { outcome: refused.code, bytes: bytes.len(), ..Ended::default() };
+                let ended = Ended { bytes: bytes.len(), ..Ended::given_up(refused) };
                 (ended, bytes)
             }
         };

@@ -104,11 +104,17 @@ impl Reader {
     }
 
     async fn run(&mut self, mut told: Listener<Told>, after: Option<Position>) -> End {
-        let Some(heads) = self.heads().await else { return End::Unavailable };
+        let store = self.graph.store().clone();
+        let Some(heads) = self.ask(async || store.heads().await).await else {
+            return End::Unavailable;
+        };
         match after {
             Some(after) if after > heads.log => return End::Foreign,
             Some(_) => {}
-            None => self.at = heads.serving,
+            None => match self.ask(async || store.present().await).await {
+                Some(present) => self.at = present,
+                None => return End::Unavailable,
+            },
         }
         if let Err(end) = self.replay(heads.serving).await {
             return end;
@@ -179,12 +185,13 @@ impl Reader {
         Ok(())
     }
 
-    async fn heads(&self) -> Option<store::read::Heads> {
+    /// Asks the database, again and again when it is away, for as long as there is somebody to wait.
+    async fn ask<T>(&self, ask: impl AsyncFn() -> store::Result<T>) -> Option<T> {
         let mut waited = Duration::ZERO;
         let pause = Duration::from_millis(500);
         loop {
-            match self.graph.store().heads().await {
-                Ok(heads) => return Some(heads),
+            match ask().await {
+                Ok(found) => return Some(found),
                 Err(_) if waited < PATIENCE && !self.to.is_closed() => {
                     tokio::time::sleep(pause).await;
                     waited += pause;

@@ -9,7 +9,7 @@ use super::{
     words::{Generation, Verification},
 };
 use crate::{
-    error::Trouble,
+    error::{Code, Trouble},
     exec::{Call, ID, Statements, Table, object},
     node_id::NodeId,
     paging::connection,
@@ -37,8 +37,9 @@ object!(
     )
     .leaf("version", "V1, wrapped or bare, or V2.", |bundle| Generation::from(bundle.generation))
     .inline("identityKey", "The key that is signed by the wallet and signs the others.", |bundle| {
-        // Plans that show it ask for the keys.
-        bundle.keys.as_ref().map(|keys| keys.identity.clone()).unwrap_or_default()
+        // Plans that show it ask for the keys; none must look like an empty one.
+        let keys = bundle.keys.as_ref().map(|keys| keys.identity.clone());
+        keys.ok_or_else(|| Trouble::new(Code::Internal, "the keys of a bundle were not looked up"))
     })
     .inline("preKey", "The key that conversations begin with.", |bundle| bundle
         .keys

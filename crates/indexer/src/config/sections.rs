@@ -40,7 +40,7 @@ pub struct Database {
     pub url: Option<SecretUrl>,
     /// The database, for those who only read it; None to read as the user of `url`, with fewer rights.
     pub reader_url: Option<SecretUrl>,
-    /// How many connections one process opens at most.
+    /// How many connections those who read open at most, and as many again those who write.
     pub max_connections: u32,
 }
 

@@ -9,7 +9,9 @@ use std::{
 };
 
 use deadpool_postgres::{Client, Object};
+use tokio::{runtime::Handle, time::timeout};
 use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     page::{Page, PageRequest},
@@ -31,14 +33,18 @@ pub(super) const HEADS: &str =
 /// Prepared statements that a connection keeps at most: filters combine to more texts than a server should hold.
 const PREPARED: usize = 400;
 
+/// How long stopping a statement may take.
+const STOPPING: Duration = Duration::from_secs(5);
+
 /// One moment on one connection: whatever is asked of it is answered as of the same moment. It is a read-only
 /// transaction, in which questions may be asked side by side (they are sent without waiting for one another), or a
 /// glance, which answers one question.
 ///
 /// [`Snapshot::close`] gives the connection back. A snapshot that is dropped instead (its request was cancelled)
-/// closes the connection, because nobody knows what still runs on it.
+/// has what still runs there stopped, and closes the connection.
 pub struct Snapshot {
     client: Option<Client>,
+    tls: MakeRustlsConnect,
     /// Only of a glance: is there nothing under way?
     glance: Option<AtomicBool>,
     heads: OnceLock<Heads>,
@@ -106,6 +112,7 @@ impl Store {
         }
         Ok(Snapshot {
             client: Some(client),
+            tls: self.tls(),
             glance,
             heads: OnceLock::new(),
             statements: AtomicU64::new(0),
@@ -320,9 +327,20 @@ impl Rows {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
+        let Some(client) = self.client.take() else { return };
+        let Ok(runtime) = Handle::try_current() else {
+            drop(Object::take(client));
+            return;
+        };
+        // A server goes on with a statement whose client has left, for as long as statements may. Until it is stopped, its
+        // connection counts as one that is used: else there could be any number of them.
+        let (stop, tls) = (client.cancel_token(), self.tls.clone());
+        runtime.spawn(async move {
+            if let Err(error) = timeout(STOPPING, stop.cancel_query(tls)).await {
+                tracing::debug!(%error, "a statement that nobody waits for could not be stopped");
+            }
             // Out of the pool, and closed.
             drop(Object::take(client));
-        }
+        });
     }
 }

@@ -41,6 +41,22 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Where the present begins, for who follows from now on: what readers see by now is past. While a table is built anew
+    /// they see less than before, but what comes back up to where it was is no news.
+    ///
+    /// # Errors
+    /// When Postgres fails.
+    pub async fn present(&self) -> Result<Position> {
+        const PRESENT: &str = "
+            select greatest(position, (select max(rebuild_to) from derived.watermarks where position < rebuild_to))
+              from derived.served";
+        let client = self.client().await?;
+        let statement = client.prepare_cached(PRESENT).await?;
+        Ok(Position(client.query_one(&statement, &[]).await?.get(0)))
+    }
+}
+
 impl Snapshot {
     /// Envelopes behind `after` and not beyond `upto`, in the order of the log.
     ///

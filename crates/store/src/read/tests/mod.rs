@@ -1,5 +1,6 @@
 //! Reads of real traffic.
 
+mod connections;
 pub(super) mod explain;
 mod glance;
 mod paging;

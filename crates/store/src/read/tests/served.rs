@@ -66,14 +66,24 @@ async fn readers_see_as_far_as_the_slowest_whoever_moves_it() {
     let set = "update derived.watermarks set position = 7";
     client.batch_execute(set).await.unwrap();
     assert_eq!(served(&db.store).await, 7);
-    // Volume is shown as of its own watermark.
-    client
-        .batch_execute("update derived.watermarks set position = 3 where name = 'volume'")
-        .await
-        .unwrap();
-    assert_eq!(served(&db.store).await, 7);
+    for projection in &all {
+        let back = "update derived.watermarks set position = 3 where name = $1";
+        client.execute(back, &[&projection.name()]).await.unwrap();
+        // Volume is shown as of its own watermark.
+        let wanted = if projection.name() == "volume" { 7 } else { 3 };
+        assert_eq!(served(&db.store).await, wanted, "{}", projection.name());
+        client.batch_execute(set).await.unwrap();
+    }
+    client.batch_execute("delete from derived.served").await.unwrap();
+    client.batch_execute(set).await.unwrap();
+    assert_eq!(served(&db.store).await, 7, "it comes back by itself");
+    assert_eq!(db.store.present().await.unwrap(), Position(7));
+    client.batch_execute("update ground.head set position = 9").await.unwrap();
     db.store.rebuild(&["topics".to_owned()]).await.unwrap();
     assert_eq!(served(&db.store).await, 0);
+    // What comes back is no news.
+    assert_eq!(db.store.present().await.unwrap(), Position(9));
+    client.batch_execute("update derived.watermarks set rebuild_to = 0").await.unwrap();
     client.batch_execute(set).await.unwrap();
     client.batch_execute("delete from derived.watermarks where name = 'welcomes'").await.unwrap();
     assert_eq!(served(&db.store).await, 0);

@@ -1,0 +1,67 @@
+//! Connections: who borrows which, and what becomes of a statement that nobody waits for any more.
+
+use std::time::Duration;
+
+use crate::{
+    database::{Options, Store},
+    read::Snapshot,
+    testing::TestDatabase,
+};
+
+async fn backend(snapshot: &Snapshot) -> i32 {
+    let pids = snapshot.find("select pg_backend_pid()", Vec::new(), |columns| columns.get());
+    pids.await.unwrap().pop().unwrap()
+}
+
+#[tokio::test]
+async fn near_connections_are_borrowed_first_and_the_others_when_they_are_busy() {
+    let db = TestDatabase::migrated().await;
+    let common = Store::open(Options { max_connections: 1, ..Options::new(db.url()) }).unwrap();
+    let near = common.near(1).unwrap();
+    let (first, second) = (near.snapshot().await.unwrap(), near.snapshot().await.unwrap());
+    let (own, shared) = (backend(&first).await, backend(&second).await);
+    assert_ne!(own, shared);
+    second.close().await.unwrap();
+    let again = common.snapshot().await.unwrap();
+    assert_eq!(backend(&again).await, shared, "what was borrowed is everybody's");
+    // Both are busy.
+    assert!(tokio::time::timeout(Duration::from_millis(200), near.snapshot()).await.is_err());
+    first.close().await.unwrap();
+    let own_again = near.snapshot().await.unwrap();
+    assert_eq!(backend(&own_again).await, own);
+    own_again.close().await.unwrap();
+    again.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_statement_that_nobody_waits_for_is_stopped() {
+    let db = TestDatabase::migrated().await;
+    let store = Store::open(Options { max_connections: 2, ..Options::new(db.url()) }).unwrap();
+    let watcher = db.store.client().await.unwrap();
+    let sleeping = async || -> i64 {
+        let sql = "select count(*) from pg_stat_activity
+                    where datname = current_database() and state = 'active' and query like '%pg_sleep(61)%'
+                      and pid <> pg_backend_pid()";
+        watcher.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    // Many more than there are connections: each turn has to wait for what the one before it left.
+    for turn in 0..6 {
+        let snapshot = match turn % 2 {
+            0 => store.glance().await.unwrap(),
+            _ => store.snapshot().await.unwrap(),
+        };
+        let asked = snapshot
+            .find("select pg_sleep(61)::text", Vec::new(), |columns| columns.get::<String>());
+        assert!(tokio::time::timeout(Duration::from_millis(300), asked).await.is_err());
+        assert!(sleeping().await > 0);
+        drop(snapshot);
+        assert!(sleeping().await <= 2, "more run than there are connections");
+    }
+    for _ in 0..50 {
+        if sleeping().await == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("a statement goes on without anybody");
+}
