@@ -211,8 +211,7 @@ impl Graph {
                 "this query needs {} statements, at most {STATEMENTS} are sent: ask for less at once",
                 plan.statements
             );
-            let trouble =
-                Trouble::over(Code::QueryTooCostly, message, STATEMENTS, plan.statements);
+            let trouble = Trouble::over(Code::QueryTooCostly, message, STATEMENTS, plan.statements);
             return Err(response(&trouble));
         }
         Ok((plan, seen))

@@ -92,8 +92,9 @@ impl Scope {
     pub(crate) fn afford(&self, bytes: u64) -> Result<(), Trouble> {
         let sum = self.message_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if sum > MESSAGE_BYTES {
-            let message =
-                format!("the messages asked for exceed {MESSAGE_BYTES} bytes: ask for smaller pages");
+            let message = format!(
+                "the messages asked for exceed {MESSAGE_BYTES} bytes: ask for smaller pages"
+            );
             return Err(Trouble::over(Code::AnswerTooLarge, message, MESSAGE_BYTES, sum));
         }
         Ok(())

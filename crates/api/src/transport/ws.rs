@@ -210,8 +210,7 @@ impl Protocol {
         let limit = self.limits.operations;
         if self.running.len() >= limit {
             let message = "too many operations on one socket: end some, or open another socket";
-            let refused =
-                Refused::new(429, "TOO_MANY_OPERATIONS", message).over(limit, limit + 1);
+            let refused = Refused::new(429, "TOO_MANY_OPERATIONS", message).over(limit, limit + 1);
             return vec![Action::Send(error(&id, &refused.errors))];
         }
         match Params::from_object(payload) {
