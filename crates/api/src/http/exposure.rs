@@ -43,7 +43,7 @@ pub struct Exposure {
     pub timeout: Duration,
     /// How long a body may take to come.
     pub body_timeout: Duration,
-    /// How often an event stream on which nothing happens shows that it lives.
+    /// How often an event stream on which nothing happens shows that it lives. Never zero.
     pub heartbeat: Duration,
     /// How often one address may ask without a key; none is as often as it likes.
     pub rate: Option<Rate>,
