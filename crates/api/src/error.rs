@@ -1,5 +1,7 @@
 //! What a caller is told when something is wrong: a sentence, and a code that programs can rely on.
 
+use crate::guard::Count;
+
 /// `extensions.code` of errors. The words are part of the contract; the sentences beside them are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
@@ -46,11 +48,24 @@ pub(crate) struct Trouble {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) request_id: Option<String>,
+    /// What is allowed, and what was asked for.
+    pub(crate) over: Option<(u64, u64)>,
 }
 
 impl Trouble {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Trouble {
-        Trouble { code, message: message.into(), request_id: None }
+        Trouble { code, message: message.into(), request_id: None, over: None }
+    }
+
+    /// More than a limit allows; the message says what to do.
+    pub(crate) fn over(
+        code: Code,
+        message: impl Into<String>,
+        limit: impl Count,
+        actual: impl Count,
+    ) -> Trouble {
+        let over = Some((limit.count(), actual.count()));
+        Trouble { over, ..Trouble::new(code, message) }
     }
 
     /// Something that must be there is not: it is written before what refers to it, unless it is being rebuilt.

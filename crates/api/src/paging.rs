@@ -6,7 +6,7 @@ use store::read::{Key, Keyed, Page, PageRequest};
 
 use crate::{
     cursor::{self, Place},
-    error::Trouble,
+    error::{Code, Trouble},
     exec::{Call, Object, Output, Statements, Table, object},
     scalars::UInt64,
     types::Listed,
@@ -45,9 +45,9 @@ impl Args {
             None => DEFAULT_PAGE,
             Some(Err(_)) => return Err(Trouble::input(format!("{name} cannot be negative"))),
             Some(Ok(limit)) if limit > MAX_PAGE => {
-                return Err(Trouble::input(format!(
-                    "{name} is {limit}, a page has at most {MAX_PAGE}"
-                )));
+                let message = format!("{name} is {limit}, a page has at most {MAX_PAGE}");
+                let (most, asked) = (u64::from(MAX_PAGE), u64::from(limit));
+                return Err(Trouble::over(Code::BadUserInput, message, most, asked));
             }
             Some(Ok(limit)) => limit,
         };
@@ -231,7 +231,8 @@ pub(crate) fn at_most<T>(name: &str, list: &[T]) -> Result<(), Trouble> {
     let max = usize::try_from(MAX_PAGE).unwrap_or(usize::MAX);
     if list.len() > max {
         let len = list.len();
-        return Err(Trouble::input(format!("{name} has {len} members, at most {max} are taken")));
+        let message = format!("{name} has {len} members, at most {max} are taken");
+        return Err(Trouble::over(Code::BadUserInput, message, max, len));
     }
     Ok(())
 }

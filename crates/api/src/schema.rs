@@ -211,7 +211,8 @@ impl Graph {
                 "this query needs {} statements, at most {STATEMENTS} are sent: ask for less at once",
                 plan.statements
             );
-            return Err(response(&Trouble::new(Code::QueryTooCostly, message)));
+            let trouble = Trouble::over(Code::QueryTooCostly, message, STATEMENTS, plan.statements);
+            return Err(response(&trouble));
         }
         Ok((plan, seen))
     }
@@ -373,6 +374,10 @@ fn response(trouble: &Trouble) -> Response {
     let mut error = ServerError::new(trouble.message.clone(), None);
     let mut extensions = ErrorExtensionValues::default();
     extensions.set("code", trouble.code.as_str());
+    if let Some((limit, actual)) = trouble.over {
+        extensions.set("limit", limit);
+        extensions.set("actual", actual);
+    }
     error.extensions = Some(extensions);
     Response::from_errors(vec![error])
 }

@@ -92,12 +92,10 @@ impl Scope {
     pub(crate) fn afford(&self, bytes: u64) -> Result<(), Trouble> {
         let sum = self.message_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if sum > MESSAGE_BYTES {
-            return Err(Trouble::new(
-                Code::AnswerTooLarge,
-                format!(
-                    "the messages asked for exceed {MESSAGE_BYTES} bytes: ask for smaller pages"
-                ),
-            ));
+            let message = format!(
+                "the messages asked for exceed {MESSAGE_BYTES} bytes: ask for smaller pages"
+            );
+            return Err(Trouble::over(Code::AnswerTooLarge, message, MESSAGE_BYTES, sum));
         }
         Ok(())
     }
@@ -118,12 +116,12 @@ impl Scope {
             let request_id = Some(self.request_id.clone());
             if error.class() == Class::Retry {
                 tracing::warn!(request = self.request_id, %error, "a request failed for want of the database");
-                let message = "the database is away or busy: try again".into();
-                Trouble { code: Code::Unavailable, message, request_id }
+                let message = "the database is away or busy: try again";
+                Trouble { request_id, ..Trouble::new(Code::Unavailable, message) }
             } else {
                 tracing::error!(request = self.request_id, %error, "a request failed");
-                let message = "the server failed; its log tells why under this request id".into();
-                Trouble { code: Code::Internal, message, request_id }
+                let message = "the server failed; its log tells why under this request id";
+                Trouble { request_id, ..Trouble::new(Code::Internal, message) }
             }
         })
     }

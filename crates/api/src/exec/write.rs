@@ -45,6 +45,10 @@ impl Problem {
         if let Some(id) = &self.trouble.request_id {
             extensions["requestId"] = json!(id);
         }
+        if let Some((limit, actual)) = self.trouble.over {
+            extensions["limit"] = json!(limit);
+            extensions["actual"] = json!(actual);
+        }
         json!({
             "message": self.trouble.message,
             "locations": [{ "line": self.pos.line, "column": self.pos.column }],

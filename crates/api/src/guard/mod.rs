@@ -26,7 +26,7 @@ mod tests;
 
 pub(crate) use cache::Recent;
 pub use limits::Limits;
-pub(crate) use limits::{Kind, Refusal};
+pub(crate) use limits::{Count, Kind, Refusal};
 pub use listings::Listings;
 pub(crate) use listings::{Rule, find as find_listing};
 pub(crate) use shape::Shape;

@@ -42,15 +42,16 @@ pub(super) async fn read(
         ));
     }
     let length = header(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
-    if length.is_some_and(|length| length > limit) {
-        return Err(Refused::too_large(limit));
+    if let Some(length) = length.filter(|length| *length > limit) {
+        return Err(Refused::too_large(limit, length));
     }
     let all = async {
         let mut body = BytesMut::with_capacity(length.unwrap_or(0).min(limit));
         while let Some(chunk) = payload.next().await {
             let chunk = chunk.map_err(|_| Refused::bad("the body broke off"))?;
-            if body.len() + chunk.len() > limit {
-                return Err(Refused::too_large(limit));
+            let come = body.len() + chunk.len();
+            if come > limit {
+                return Err(Refused::too_large(limit, come));
             }
             body.extend_from_slice(&chunk);
         }

@@ -43,6 +43,8 @@ pub struct Exposure {
     pub timeout: Duration,
     /// How long a body may take to come.
     pub body_timeout: Duration,
+    /// How often an event stream on which nothing happens shows that it lives. Never zero.
+    pub heartbeat: Duration,
     /// How often one address may ask without a key; none is as often as it likes.
     pub rate: Option<Rate>,
     /// Proxies in front of this server: what they say about where a request comes from is believed.
@@ -67,6 +69,7 @@ impl Default for Exposure {
             graphiql: true,
             timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(12),
             rate: None,
             proxies: Vec::new(),
             keys: Keys::default(),

@@ -67,7 +67,8 @@ pub(super) async fn get(
         let query = call.http.query_string();
         let limit = call.shared.intake.limits().body_bytes;
         if query.len() > limit {
-            return Err(Refused::new(414, "URI_TOO_LONG", "the address is too long: use POST"));
+            let refused = Refused::new(414, "URI_TOO_LONG", "the address is too long: use POST");
+            return Err(refused.over(limit, query.len()));
         }
         let pairs = web::Query::<Vec<(String, String)>>::from_query(query)
             .map_err(|_| Refused::bad("the parameters of the address cannot be read"))?;

@@ -136,6 +136,7 @@ impl Common {
                 "TOO_MANY_CONNECTIONS",
                 "too many sockets and streams are open: try again later",
             )
+            .over(self.exposure.sockets.connections, self.exposure.sockets.connections + 1)
         })
     }
 }

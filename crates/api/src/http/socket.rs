@@ -1,6 +1,6 @@
 //! WebSockets: keeps one, and does what the protocol says.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseReason, ProtocolError, Session};
@@ -34,8 +34,6 @@ use crate::{
 
 /// Answers of all operations that wait for the socket.
 const WAITING: usize = 16;
-/// How long a close frame may wait behind what is not read.
-const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What an operation gives its socket.
 enum Out {
@@ -179,9 +177,7 @@ impl Socket {
                 return Ok(());
             }
             Some(Ok(AggregatedMessage::Close(reason))) => {
-                let session = self.session.clone();
-                let _ = tokio::time::timeout(FAREWELL, session.close(reason)).await;
-                return Err(Over);
+                return self.farewell(reason).await;
             }
             Some(Err(ProtocolError::Overflow | ProtocolError::InvalidLength(_))) => {
                 self.protocol.broken("a message is too large")
@@ -218,9 +214,7 @@ impl Socket {
                 }
                 Action::Close { code, reason } => {
                     let reason = CloseReason { code: code.into(), description: Some(reason) };
-                    let session = self.session.clone();
-                    let _ = tokio::time::timeout(FAREWELL, session.close(Some(reason))).await;
-                    return Err(Over);
+                    return self.farewell(Some(reason)).await;
                 }
             }
         }
@@ -300,8 +294,13 @@ impl Socket {
         let mut actions = self.protocol.close(close::LATER, "too slow: connect again and resume");
         let Some(Action::Close { code, reason }) = actions.pop() else { return Err(Over) };
         let reason = CloseReason { code: code.into(), description: Some(reason) };
-        let session = self.session.clone();
-        let _ = tokio::time::timeout(FAREWELL, session.close(Some(reason))).await;
+        self.farewell(Some(reason)).await
+    }
+
+    /// Sends the last frame.
+    async fn farewell(&self, reason: Option<CloseReason>) -> Result<(), Over> {
+        let time = self.shared.exposure.sockets.farewell;
+        let _ = tokio::time::timeout(time, self.session.clone().close(reason)).await;
         Err(Over)
     }
 

@@ -1,6 +1,6 @@
 //! Event streams: one operation a response.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::{HttpResponse, http::header, web};
 use async_graphql::parser::types::OperationType;
@@ -27,8 +27,6 @@ use crate::{
     types,
 };
 
-/// How often proxies are shown that the connection lives.
-const HEARTBEAT: Duration = Duration::from_secs(12);
 /// Events that wait for the connection.
 const WAITING: usize = 16;
 
@@ -147,8 +145,9 @@ impl Teller {
         // Behind what was told last; before that, where the reader asked to begin.
         let mut place = opened.after.and_then(types::log_cursor).map(Arc::from);
         let telling = async {
+            let every = self.shared.exposure.heartbeat;
             let mut heartbeat =
-                tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+                tokio::time::interval_at(tokio::time::Instant::now() + every, every);
             loop {
                 let event = tokio::select! {
                     event = events.recv() => event,

@@ -1,10 +1,16 @@
 //! The clients that people use, from npm, against a running server. They are installed once, as their lock file says.
 
 use std::{
+    collections::HashSet,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
+    time::Duration,
 };
+
+use bytes::Bytes;
+use wire::Envelope;
 
 use super::{
     fixture::{Indexed, capture},
@@ -12,7 +18,7 @@ use super::{
 };
 use crate::Exposure;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "package.json",
     "package-lock.json",
     ".npmrc",
@@ -20,6 +26,8 @@ const FILES: [&str; 7] = [
     "audit.mjs",
     "socket.mjs",
     "events.mjs",
+    "quiet.mjs",
+    "resume.mjs",
 ];
 
 /// A folder with the scripts and what they need.
@@ -54,8 +62,8 @@ fn installed() -> &'static Path {
 }
 
 /// Runs a script to its end.
-async fn run(script: &'static str, serving: &Serving, total: usize) {
-    let url = format!("http://{}/graphql", serving.addr);
+async fn run(script: &'static str, addr: SocketAddr, total: usize) {
+    let url = format!("http://{addr}/graphql");
     let ended = tokio::task::spawn_blocking(move || {
         Command::new("node")
             .arg(script)
@@ -69,8 +77,7 @@ async fn run(script: &'static str, serving: &Serving, total: usize) {
                 panic!("node cannot be run: {error}; bin/install installs nodejs")
             })
     });
-    let ended =
-        tokio::time::timeout(std::time::Duration::from_secs(240), ended).await.unwrap().unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(240), ended).await.unwrap().unwrap();
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&ended.stdout),
@@ -80,21 +87,25 @@ async fn run(script: &'static str, serving: &Serving, total: usize) {
     assert!(ended.status.success(), "{script} failed:\n{said}");
 }
 
+/// How many different envelopes there are.
+fn distinct(envelopes: &[Envelope]) -> usize {
+    let identities = envelopes.iter().map(|envelope| (envelope.digest(), envelope.timestamp_ns));
+    identities.collect::<HashSet<_>>().len()
+}
+
 /// Runs a script while envelopes come in.
 async fn run_live(script: &'static str) {
     let envelopes: Vec<_> = capture().into_iter().take(1_000).collect();
     let indexed = Indexed::with(envelopes[..100].to_vec()).await;
     installed();
     let serving = Serving::begin(&indexed, Exposure::default());
-    let identities: std::collections::HashSet<_> =
-        envelopes.iter().map(|envelope| (envelope.digest(), envelope.timestamp_ns)).collect();
     let feeding = async {
         for part in envelopes[100..].chunks(30) {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             indexed.add(part.to_vec()).await;
         }
     };
-    tokio::join!(run(script, &serving, identities.len()), feeding);
+    tokio::join!(run(script, serving.addr, distinct(&envelopes)), feeding);
     serving.end().await;
 }
 
@@ -102,7 +113,7 @@ async fn run_live(script: &'static str) {
 async fn graphql_over_http_is_audited_without_a_word() {
     let indexed = Indexed::with(capture().into_iter().take(20).collect()).await;
     let serving = Serving::begin(&indexed, Exposure::default());
-    run("audit.mjs", &serving, 0).await;
+    run("audit.mjs", serving.addr, 0).await;
     serving.end().await;
 }
 
@@ -119,4 +130,59 @@ async fn event_streams_serve_the_client_that_everybody_uses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tour_of_the_readme_is_true() {
     run_live("tour.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_come_again_by_themselves_and_miss_nothing() {
+    let envelopes: Vec<_> = capture().into_iter().take(1_000).collect();
+    let indexed = Indexed::with(envelopes[..100].to_vec()).await;
+    installed();
+    let mut exposure = Exposure::default();
+    exposure.sockets.age = Duration::from_millis(1_200);
+    let mut serving = Serving::begin(&indexed, exposure.clone());
+    let addr = serving.addr;
+    let parts: Vec<_> = envelopes[100..].chunks(50).collect();
+    let feeding = async {
+        for parts in parts.chunks(6) {
+            let waits = std::time::Instant::now();
+            while serving.hub.past.worked_out() == 0 {
+                assert!(waits.elapsed() < Duration::from_secs(60), "nobody comes");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // Longer than a socket may live.
+            for part in &parts[1..] {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                indexed.add(part.to_vec()).await;
+            }
+            serving.end().await;
+            // While nobody is told.
+            indexed.add(parts[0].to_vec()).await;
+            serving = Serving::at(&indexed, exposure.clone(), addr);
+        }
+        serving
+    };
+    let ((), serving) = tokio::join!(run("resume.mjs", addr, distinct(&envelopes)), feeding);
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_on_which_nothing_happens_live_on() {
+    let indexed = Indexed::with(capture().into_iter().take(20).collect()).await;
+    installed();
+    let exposure = Exposure { heartbeat: Duration::from_millis(150), ..Exposure::default() };
+    let serving = Serving::begin(&indexed, exposure);
+    let now_and_then = async {
+        for n in 0.. {
+            let text = Bytes::from(format!("now and then, for the {n}th time"));
+            indexed
+                .add(vec![Envelope { topic: text.clone(), timestamp_ns: n, message: text }])
+                .await;
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
+    };
+    tokio::select! {
+        () = run("quiet.mjs", serving.addr, 3) => {}
+        () = now_and_then => {}
+    }
+    serving.end().await;
 }

@@ -154,6 +154,27 @@ async fn documents_are_known_by_their_hash() {
     let other = serving.post(&json!({ "query": "{ __typename }" })).await;
     assert_eq!((other.status, other.code().as_str()), (403, "FORBIDDEN"));
     serving.end().await;
+
+    // Switched off: a hash says nothing, before and after its document was sent beside it.
+    let exposure = Exposure { persisted: Persisted::Off, ..Exposure::default() };
+    let serving = Serving::begin(&indexed, exposure);
+    let hash_alone = json!({ "extensions": persisted });
+    for _ in 0..2 {
+        let got = serving.post(&hash_alone).await;
+        let known = "PERSISTED_QUERY_NOT_SUPPORTED";
+        assert_eq!((got.status, got.code().as_str()), (200, known), "{}", got.text());
+        // The words that clients stop asking by.
+        assert_eq!(got.json()["errors"][0]["message"], "PersistedQueryNotSupported");
+        let got = serving.send("GET", &path, "", b"").await;
+        assert_eq!((got.status, got.code().as_str()), (200, known), "{}", got.text());
+        let new = serving.post_with(RESPONSE, &hash_alone).await;
+        assert_eq!((new.status, new.code().as_str()), (400, known), "{}", new.text());
+        let with = serving.post(&json!({ "query": text, "extensions": persisted })).await;
+        assert_eq!(with.json()["data"]["status"]["network"], "test", "{}", with.text());
+        let plain = serving.post(&json!({ "query": text })).await;
+        assert_eq!(plain.json()["data"]["status"]["network"], "test", "{}", plain.text());
+    }
+    serving.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

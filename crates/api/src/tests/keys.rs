@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     fixture::{Indexed, capture},
     server::Serving,
+    socket::{Heard, Socket, acknowledged},
 };
 use crate::{Exposure, Keys, Listings, Rate};
 
@@ -37,101 +38,6 @@ fn bearer(key: &str) -> String {
 
 fn query(text: &str) -> Value {
     json!({ "query": text })
-}
-
-/// A socket, as far as a test needs one: text frames without extensions.
-struct Socket(TcpStream);
-
-#[derive(Debug, PartialEq)]
-enum Heard {
-    Text(Value),
-    Close(u16, String),
-}
-
-impl Socket {
-    /// Opens one; the status when it is not let in.
-    async fn open(serving: &Serving, headers: &str) -> Result<Socket, u16> {
-        let mut stream = TcpStream::connect(serving.addr).await.unwrap();
-        let head = format!(
-            "GET /graphql HTTP/1.1\r\nhost: {}\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-             sec-websocket-version: 13\r\nsec-websocket-key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\
-             sec-websocket-protocol: graphql-transport-ws\r\n{headers}\r\n",
-            serving.addr
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = Vec::new();
-        while !answer.ends_with(b"\r\n\r\n") {
-            answer.push(stream.read_u8().await.unwrap());
-        }
-        let answer = String::from_utf8(answer).unwrap();
-        let status: u16 = answer.split(' ').nth(1).unwrap().parse().unwrap();
-        if status == 101 { Ok(Socket(stream)) } else { Err(status) }
-    }
-
-    async fn send(&mut self, message: &Value) {
-        let text = message.to_string();
-        let length = u16::try_from(text.len()).unwrap();
-        // Masked with zeros: the bytes are the text's own.
-        let mut frame = vec![0x81, 0xfe];
-        frame.extend(length.to_be_bytes());
-        frame.extend([0; 4]);
-        frame.extend(text.as_bytes());
-        self.0.write_all(&frame).await.unwrap();
-    }
-
-    async fn hear(&mut self) -> Heard {
-        let heard = async {
-            loop {
-                let kind = self.0.read_u8().await.unwrap() & 0x0f;
-                let length = match self.0.read_u8().await.unwrap() {
-                    126 => usize::from(self.0.read_u16().await.unwrap()),
-                    short => usize::from(short),
-                };
-                let mut bytes = vec![0; length];
-                self.0.read_exact(&mut bytes).await.unwrap();
-                match kind {
-                    1 => return Heard::Text(serde_json::from_slice(&bytes).unwrap()),
-                    8 => {
-                        let code = u16::from_be_bytes([bytes[0], bytes[1]]);
-                        let reason = String::from_utf8(bytes[2..].to_vec()).unwrap();
-                        return Heard::Close(code, reason);
-                    }
-                    _ => {}
-                }
-            }
-        };
-        tokio::time::timeout(AFTER_REVOCATION + Duration::from_secs(5), heard).await.unwrap()
-    }
-
-    async fn init(&mut self, payload: Value) -> Heard {
-        self.send(&json!({ "type": "connection_init", "payload": payload })).await;
-        self.hear().await
-    }
-
-    async fn subscribe(&mut self, id: &str, query: &str) {
-        let message = json!({ "id": id, "type": "subscribe", "payload": { "query": query } });
-        self.send(&message).await;
-    }
-
-    /// The code of an operation's error.
-    async fn code(&mut self, id: &str, query: &str) -> String {
-        self.subscribe(id, query).await;
-        match self.hear().await {
-            Heard::Text(message) if message["type"] == "error" => {
-                message["payload"][0]["extensions"]["code"].as_str().unwrap().to_owned()
-            }
-            Heard::Text(message) if message["type"] == "next" => {
-                // Its end follows.
-                self.hear().await;
-                "none".into()
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-fn acknowledged() -> Heard {
-    Heard::Text(json!({ "type": "connection_ack" }))
 }
 
 #[tokio::test(flavor = "multi_thread")]

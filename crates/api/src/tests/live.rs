@@ -25,7 +25,7 @@ const SUBSCRIPTION: &str = "subscription ($after: String) { envelopes(after: $af
 const STALL: Duration = Duration::from_secs(60);
 
 /// Reads events until the stream ends or `enough` says so. Gives the data of each, with the cursor of the last.
-async fn events(
+pub(super) async fn events(
     addr: SocketAddr,
     query: &str,
     variables: &Value,
@@ -61,7 +61,7 @@ async fn events(
 }
 
 /// Follows through every end of the server, from the last cursor on.
-async fn follow(addr: SocketAddr, after: Value, total: usize) -> Vec<Value> {
+pub(super) async fn follow(addr: SocketAddr, after: Value, total: usize) -> Vec<Value> {
     let (mut told, mut heard): (Vec<Value>, _) = (Vec::new(), Instant::now());
     while told.len() < total {
         assert!(heard.elapsed() < STALL, "stands still at {}", told.len());
@@ -81,7 +81,7 @@ async fn follow(addr: SocketAddr, after: Value, total: usize) -> Vec<Value> {
     told
 }
 
-fn digests(edges: &[Value]) -> Vec<String> {
+pub(super) fn digests(edges: &[Value]) -> Vec<String> {
     edges.iter().map(|edge| edge["node"]["digest"].as_str().unwrap().to_owned()).collect()
 }
 

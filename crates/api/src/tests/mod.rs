@@ -2,15 +2,18 @@
 
 mod batches;
 mod clients;
+mod closes;
 mod contract;
 mod execution;
 mod exposure;
 mod fixture;
 mod http;
 mod keys;
+mod limits;
 mod live;
 mod nodes;
 mod paging;
 mod scanner;
 mod server;
+mod socket;
 mod truth;

@@ -30,11 +30,17 @@ impl Refused {
         Refused::new(400, "BAD_REQUEST", message)
     }
 
-    pub(crate) fn too_large(limit: usize) -> Refused {
+    /// `actual` is what is known of it: of a body that comes in chunks, what has come.
+    pub(crate) fn too_large(limit: usize, actual: usize) -> Refused {
         let message = format!("a request has at most {limit} bytes");
-        let mut refused = Refused::new(413, "BODY_TOO_LARGE", &message);
-        refused.errors[0]["extensions"]["limit"] = json!(limit);
-        refused
+        Refused::new(413, "BODY_TOO_LARGE", &message).over(limit, actual)
+    }
+
+    /// The same, with what is allowed and what was asked for.
+    pub(crate) fn over(mut self, limit: usize, actual: usize) -> Refused {
+        self.errors[0]["extensions"]["limit"] = json!(limit);
+        self.errors[0]["extensions"]["actual"] = json!(actual);
+        self
     }
 
     pub(crate) fn busy(seconds: u64) -> Refused {

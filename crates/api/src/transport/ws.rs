@@ -50,6 +50,8 @@ pub struct SocketLimits {
     pub age: Duration,
     /// How long one frame may wait for a slow reader.
     pub write: Duration,
+    /// How long a close frame may wait behind what is not read.
+    pub farewell: Duration,
     /// Operations of a socket at once.
     pub operations: usize,
     /// Sockets and event streams of the process at once.
@@ -64,6 +66,7 @@ impl Default for SocketLimits {
             silence: Duration::from_secs(45),
             age: Duration::from_secs(3_600),
             write: Duration::from_secs(10),
+            farewell: Duration::from_secs(5),
             operations: 20,
             connections: 5_000,
         }
@@ -206,13 +209,8 @@ impl Protocol {
         }
         let limit = self.limits.operations;
         if self.running.len() >= limit {
-            let mut refused = Refused::new(
-                429,
-                "TOO_MANY_OPERATIONS",
-                "too many operations on one socket: end some, or open another socket",
-            );
-            refused.errors[0]["extensions"]["limit"] = json!(limit);
-            refused.errors[0]["extensions"]["actual"] = json!(limit + 1);
+            let message = "too many operations on one socket: end some, or open another socket";
+            let refused = Refused::new(429, "TOO_MANY_OPERATIONS", message).over(limit, limit + 1);
             return vec![Action::Send(error(&id, &refused.errors))];
         }
         match Params::from_object(payload) {

@@ -7,7 +7,7 @@ use wire::{Generation, PayloadKind, TopicKind};
 
 use super::filters::EnvelopeFilter;
 use crate::{
-    error::Trouble,
+    error::{Code, Trouble},
     exec::{Call, Statements, Table, arguments, object},
     scalars::{DateTime, UInt64},
 };
@@ -104,7 +104,7 @@ async fn volume(
         let message = format!(
             "{points} buckets are more than {POINTS}: take a wider interval or a shorter time"
         );
-        return Err(Trouble::input(message));
+        return Err(Trouble::over(Code::BadUserInput, message, POINTS, points));
     }
     let (split, name): (Split, fn(i16) -> String) = match by.unwrap_or(VolumeBy::None) {
         VolumeBy::None => (Split::None, |_| "ALL".into()),
