@@ -40,9 +40,12 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long the broker may take.
 const ASKING: Duration = Duration::from_secs(3);
 
+/// When the broker was asked, and what it said.
+type Said = (Instant, Option<api::QueueDepth>);
+
 /// Asks the broker, which takes a connection each time: once a second, whoever wants to know.
 fn probe(config: Config, queue: Arc<OnceLock<Queue>>) -> api::QueueProbe {
-    let last: Arc<Mutex<Option<(Instant, Option<api::QueueDepth>)>>> = Arc::default();
+    let last: Arc<Mutex<Option<Said>>> = Arc::default();
     Arc::new(move || {
         let (last, queue, config) = (last.clone(), queue.clone(), config.clone());
         Box::pin(async move {
