@@ -13,6 +13,10 @@ use crate::error::{Error, Result};
 /// How long to wait for a connection. Whoever waits for an answer is told in time that all are busy.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long to wait for a thread's own connection before another is borrowed. Most answers are found in less; opening a
+/// connection takes several times as long, and while passwords are worked out for it the thread does nothing else.
+const SOON: Duration = Duration::from_millis(5);
+
 /// How to reach the database.
 #[derive(Clone)]
 pub struct Options {
@@ -155,8 +159,8 @@ impl Store {
     pub async fn client(&self) -> Result<deadpool_postgres::Client> {
         let mut found = None;
         if let Some(near) = &self.near {
-            let at_once = Timeouts { wait: Some(Duration::ZERO), ..near.timeouts() };
-            found = match near.timeout_get(&at_once).await {
+            let soon = Timeouts { wait: Some(SOON), ..near.timeouts() };
+            found = match near.timeout_get(&soon).await {
                 Err(PoolError::Timeout(TimeoutType::Wait)) => None,
                 found => Some(found),
             };
