@@ -117,7 +117,7 @@ async fn respond(
         )),
     };
     let mut response = answered.unwrap_or_else(|refused| {
-        call.record.refused(&refused);
+        call.record.refused(&refused, Some(refused.status(call.media)));
         headers::refuse(&refused, call.media)
     });
     let origin = headers::text(&call.http, &header::ORIGIN);
@@ -143,7 +143,7 @@ impl Call {
             Ok(ready) => ready,
             // Who waits for events can read no status.
             Err(refused) if self.media == Media::Events => {
-                self.record.refused(&refused);
+                self.record.refused(&refused, Some(200));
                 return Ok(stream::only(&refused));
             }
             Err(refused) => return Err(refused),
@@ -171,7 +171,8 @@ impl Call {
         let executed = match execute::execute(&self.shared, ready).await {
             Ok(executed) => executed,
             Err(refused) => {
-                self.record.ended(ready, Ended::given_up(&refused));
+                let status = Some(refused.status(self.media));
+                self.record.ended(ready, Ended { status, ..Ended::given_up(&refused) });
                 return headers::refuse(&refused, self.media);
             }
         };

@@ -36,12 +36,7 @@ pub(super) struct Ended<'a> {
 impl Ended<'_> {
     /// Given up while it was executed.
     pub(super) fn given_up(refused: &Refused) -> Ended<'static> {
-        Ended {
-            outcome: refused.code,
-            status: Some(refused.status),
-            refused: Some(refused.code),
-            ..Ended::default()
-        }
+        Ended { outcome: refused.code, refused: Some(refused.code), ..Ended::default() }
     }
 }
 
@@ -61,15 +56,15 @@ impl Record {
         self.key.get().map_or("", |holder| holder.name())
     }
 
-    /// It never became an operation.
-    pub(super) fn refused(&self, refused: &Refused) {
+    /// It never became an operation. `status` is what was sent, where the refusal has one of its own.
+    pub(super) fn refused(&self, refused: &Refused, status: Option<u16>) {
         self.count("none", refused.code);
         tracing::info!(
             target: "api::request",
             transport = self.transport,
             key = self.key(),
             outcome = refused.code,
-            status = refused.status,
+            status,
             milliseconds = self.milliseconds(),
             "refused"
         );

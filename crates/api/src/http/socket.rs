@@ -56,7 +56,7 @@ pub(super) async fn open(
     match handshake(shared, http, payload).await {
         Ok(response) => response,
         Err(refused) => {
-            Record::begin("ws").refused(&refused);
+            Record::begin("ws").refused(&refused, Some(refused.status(Media::Json)));
             headers::refuse(&refused, Media::Json)
         }
     }
@@ -264,7 +264,7 @@ impl Socket {
                 self.protocol.acknowledge()
             }
             Err(refused) => {
-                Record::begin("ws").refused(&refused);
+                Record::begin("ws").refused(&refused, None);
                 // The database is away: the key may be good.
                 let code = if refused.status == 503 { close::LATER } else { close::FORBIDDEN };
                 self.protocol.close(code, refused.message())
@@ -326,7 +326,7 @@ impl Socket {
                 Ok(())
             }
             Err(refused) => {
-                record.refused(&refused);
+                record.refused(&refused, None);
                 match self.protocol.ended(&id, Some(&refused.errors)) {
                     Some(text) => self.send(text).await,
                     None => Ok(()),

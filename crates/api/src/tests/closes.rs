@@ -1,15 +1,14 @@
 //! How sockets end when a client has done nothing that the protocol forbids: each end has its code and says what to do.
 //! The codes for what is forbidden are in the checks with the clients that people use.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use serde_json::json;
-use tokio::net::TcpSocket;
 
 use super::{
-    fixture::{Indexed, capture},
-    live::{digests, events, follow},
+    fixture::Indexed,
     server::Serving,
+    slow::Slow,
     socket::{Heard, Socket, acknowledged},
 };
 use crate::Exposure;
@@ -78,33 +77,16 @@ async fn old_sockets_and_servers_that_stop_send_their_clients_for_another() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_takes_nothing_is_told_to_come_later_and_resumes() {
-    let envelopes: Vec<_> = capture().into_iter().take(700).collect();
-    let indexed = Indexed::with(envelopes[..50].to_vec()).await;
-    let mut exposure = Exposure::default();
-    exposure.sockets.write = Duration::from_millis(400);
     // Until this one looks again.
-    exposure.sockets.farewell = Duration::from_secs(120);
-    let serving = Serving::begin(&indexed, exposure);
-    let after = indexed.ask("{ status { head } }", json!({})).await["status"]["head"].clone();
-    // Much for each envelope, and little room for it.
-    let many: String = (0..25).map(|n| format!("m{n}: message ")).collect();
-    let query = format!(
-        "subscription {{ envelopes(after: {after}) {{ cursor node {{ digest {many} }} }} }}"
-    );
-    let stream = TcpSocket::new_v4().unwrap();
-    stream.set_recv_buffer_size(128 << 10).unwrap();
-    let stream = stream.connect(serving.addr).await.unwrap();
+    let slow = Slow::begin(|e| e.sockets.farewell = Duration::from_secs(120)).await;
+    let query =
+        format!("subscription {{ envelopes(after: {}) {} }}", slow.after, Slow::selection());
+    let stream = slow.connect().await;
     let mut socket =
-        Socket::over(stream, &serving, "").await.unwrap_or_else(|status| panic!("{status}"));
+        Socket::over(stream, &slow.serving, "").await.unwrap_or_else(|status| panic!("{status}"));
     assert_eq!(socket.init(json!({})).await, acknowledged());
     socket.subscribe("1", &query).await;
-    indexed.add(envelopes[50..].to_vec()).await;
-    // Somebody who reads the same has it all: there is more than the buffers of the system hold.
-    let identities = envelopes[50..].iter().map(|e| (e.digest(), e.timestamp_ns));
-    let (mut all, total) = (Vec::new(), identities.collect::<HashSet<_>>().len());
-    let (variables, enough) = (json!({}), |all: &[_]| all.len() >= total);
-    let reading = events(serving.addr, &query, &variables, &mut all, enough);
-    tokio::time::timeout(Duration::from_secs(120), reading).await.expect("all is told").unwrap();
+    slow.publish(&query, &json!({})).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     // It looks again.
     let mut told = Vec::new();
@@ -120,11 +102,5 @@ async fn a_socket_that_takes_nothing_is_told_to_come_later_and_resumes() {
         }
     };
     assert_eq!((code, reason.as_str()), (1013, "too slow: connect again and resume"));
-    let (got, wanted) = (digests(&told), digests(&all));
-    assert!(got.len() < wanted.len(), "all {} were told to one who did not read", got.len());
-    assert!(got == wanted[..got.len()], "{} told", got.len());
-    let after = told.last().map_or(after, |edge| edge["cursor"].clone());
-    let rest = follow(serving.addr, after, wanted.len() - got.len()).await;
-    assert!(digests(&rest) == wanted[got.len()..], "{} and {}", got.len(), rest.len());
-    serving.end().await;
+    slow.resumes(&told).await;
 }

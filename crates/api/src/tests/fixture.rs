@@ -64,7 +64,7 @@ pub(super) fn queue() -> QueueProbe {
 /// Connections of somebody who may only read.
 fn reader(url: String) -> Store {
     let role = Some(store::grants::READER.to_owned());
-    Store::open(Options { role, ..Options::new(url) }).unwrap()
+    Store::open(Options { role, readers: true, ..Options::new(url) }).unwrap()
 }
 
 impl Indexed {

@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     fixture::{Indexed, capture},
     server::Serving,
+    slow::Slow,
 };
 use crate::Exposure;
 
@@ -243,6 +244,34 @@ async fn without_a_cursor_it_begins_at_the_head_and_filters_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_begins_while_a_table_is_built_anew_is_told_no_old_news() {
+    let mut envelopes: Vec<_> = capture().into_iter().take(320).collect();
+    let news = envelopes.split_off(300);
+    let indexed = Indexed::with(envelopes).await;
+    let serving = Serving::begin(&indexed, Exposure::default());
+    indexed.store.rebuild(&["topics".to_owned()]).await.unwrap();
+    let head = indexed.ask("{ status { head } }", json!({})).await["status"]["head"].clone();
+    assert_eq!(head, Value::Null, "nothing is served");
+    let addr = serving.addr;
+    let reading = tokio::spawn(async move {
+        let (mut told, variables) = (Vec::new(), json!({ "after": null }));
+        let reading = events(addr, SUBSCRIPTION, &variables, &mut told, |told| told.len() >= 20);
+        let _ = tokio::time::timeout(STALL, reading).await;
+        told
+    });
+    // It has begun when it waits; then the table comes back, and with it what was there before.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let wanted: Vec<String> =
+        news.iter().map(|e| hex::encode_prefixed(e.digest().as_bytes())).collect();
+    indexed.add(Vec::new()).await;
+    indexed.add(news).await;
+    let told = digests(&reading.await.unwrap());
+    assert!(told.iter().all(|digest| wanted.contains(digest)), "{} told", told.len());
+    assert_eq!(told.len(), wanted.len());
+    serving.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cursors_of_another_place_are_refused() {
     let indexed = Indexed::with(capture().into_iter().take(50).collect()).await;
     let serving = Serving::begin(&indexed, Exposure::default());
@@ -264,36 +293,20 @@ async fn cursors_of_another_place_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_is_cut_off_and_can_resume() {
-    let envelopes: Vec<_> = capture().into_iter().take(700).collect();
-    let indexed = Indexed::with(envelopes[..50].to_vec()).await;
-    let mut exposure = Exposure::default();
-    exposure.sockets.write = Duration::from_millis(400);
-    let serving = Serving::begin(&indexed, exposure);
-    let after = indexed.ask("{ status { head } }", json!({})).await["status"]["head"].clone();
-    // Much for each envelope, and little room for it.
-    let many: String = (0..25).map(|n| format!("m{n}: message ")).collect();
+    let slow = Slow::begin(|_| ()).await;
     let query = format!(
-        "subscription($after: String) {{ envelopes(after: $after) {{ cursor node {{ digest {many} }} }} }}"
+        "subscription($after: String) {{ envelopes(after: $after) {} }}",
+        Slow::selection()
     );
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(128 << 10).unwrap();
-    let mut stream = socket.connect(serving.addr).await.unwrap();
-    let body = json!({ "query": query, "variables": { "after": after } }).to_string();
+    let variables = json!({ "after": slow.after });
+    let mut stream = slow.connect().await;
+    let body = json!({ "query": query, "variables": variables }).to_string();
     let head = format!(
         "POST /graphql HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
-    indexed.add(envelopes[50..].to_vec()).await;
-    // Somebody who reads the same has it all: then there is more than the buffers of the system hold, however busy the
-    // machine is.
-    let (mut all, total) = (
-        Vec::new(),
-        envelopes[50..].iter().map(|e| (e.digest(), e.timestamp_ns)).collect::<HashSet<_>>().len(),
-    );
-    let variables = json!({ "after": after });
-    let reading = events(serving.addr, &query, &variables, &mut all, |all| all.len() >= total);
-    tokio::time::timeout(Duration::from_secs(120), reading).await.expect("all is told").unwrap();
+    slow.publish(&query, &variables).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     // It looks again, and finds the end: nothing was kept for it beyond what was under way.
     let mut told = Vec::new();
@@ -315,16 +328,5 @@ async fn who_does_not_read_is_cut_off_and_can_resume() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), reading).await.expect("the stream ends");
-    let list = "query($first: Int, $after: String) { envelopes(first: $first, after: $after) { nodes { digest } pageInfo { hasNextPage endCursor } } }";
-    let wanted: Vec<String> = indexed.all(list, 500).await[50..]
-        .iter()
-        .map(|node| node["digest"].as_str().unwrap().to_owned())
-        .collect();
-    let got = digests(&told);
-    assert!(got.len() < wanted.len(), "all {} were told to one who did not read", got.len());
-    assert!(got == wanted[..got.len()], "{} told", got.len());
-    let after = told.last().map_or(after, |edge| edge["cursor"].clone());
-    let rest = follow(serving.addr, after, wanted.len() - got.len()).await;
-    assert!(digests(&rest) == wanted[got.len()..], "{} and {}", got.len(), rest.len());
-    serving.end().await;
+    slow.resumes(&told).await;
 }

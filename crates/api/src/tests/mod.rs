@@ -15,5 +15,6 @@ mod nodes;
 mod paging;
 mod scanner;
 mod server;
+mod slow;
 mod socket;
 mod truth;
