@@ -124,6 +124,11 @@ impl Ready {
         request
     }
 
+    /// Does its document ask about the schema?
+    pub(crate) fn introspects(&self) -> bool {
+        self.known.document.introspects
+    }
+
     /// Its plan, if it has one: then it was found valid before.
     pub(crate) fn plan(&self) -> Option<Arc<Plan>> {
         let (document, name) = (&self.known.document, self.operation_name.as_deref());

@@ -7,6 +7,7 @@ mod guard;
 pub mod hostile;
 mod http;
 mod intake;
+mod introspection;
 mod node_id;
 mod paging;
 mod scalars;

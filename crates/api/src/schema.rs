@@ -17,11 +17,12 @@ use store::Store;
 use crate::{
     error::{Code, Trouble},
     exec::{
-        self, Column as _, Halt, Object as _, Plan, Problem, Run, Selected, Writer,
-        describe_object, describe_subscription,
+        self, Column as _, Halt, Object as _, Plan, Problem, Run, Writer, describe_object,
+        describe_subscription,
     },
     guard::{Kind, Refusal},
     intake::Ready,
+    introspection::{Introspection, Told},
     scope::{QueueProbe, Scope},
     tail::{Item, Opened},
     transport::reply::{self, Outcome},
@@ -115,6 +116,7 @@ pub(crate) struct Graph {
     store: Store,
     network: Arc<str>,
     queue: QueueProbe,
+    introspection: Arc<Introspection>,
 }
 
 /// An answer, and what it took.
@@ -157,7 +159,8 @@ impl std::fmt::Debug for Graph {
 impl Graph {
     /// Answers from this database.
     pub(crate) fn new(store: Store, network: &str, queue: QueueProbe) -> Graph {
-        Graph { schema: build(true), store, network: network.into(), queue }
+        let introspection = Arc::new(Introspection::new());
+        Graph { schema: build(true), store, network: network.into(), queue, introspection }
     }
 
     /// The same, without telling what could be asked.
@@ -186,7 +189,7 @@ impl Graph {
         Run::new(scope, plan, ready.variables.clone())
     }
 
-    /// Has async-graphql look at a request: what it says against it, or about the schema.
+    /// Has async-graphql look at a request: what it says against it.
     async fn look(&self, ready: &Ready) -> Option<Response> {
         match ready.kind {
             OperationType::Subscription => self.schema.execute_stream(ready.request()).next().await,
@@ -194,16 +197,20 @@ impl Graph {
         }
     }
 
-    /// The plan of a request that is valid, and what it asks about the schema.
+    /// The plan of a request that is valid, and what the schema says to it.
     async fn plan<T: exec::Object>(
         &self,
         ready: &Ready,
-    ) -> Result<(Arc<Plan>, Option<Response>), Response> {
-        let (plan, seen) = match ready.plan() {
+    ) -> Result<(Arc<Plan>, Option<Arc<Told>>), Response> {
+        let (plan, told) = match ready.plan() {
             Some(plan) if !plan.introspects => (plan, None),
+            _ if ready.introspects() => {
+                let told = self.introspection.answer(&self.schema, ready).await?;
+                (ready.make_plan::<T>(), Some(told))
+            }
             _ => match self.look(ready).await {
                 Some(seen) if !seen.errors.is_empty() => return Err(seen),
-                seen => (ready.make_plan::<T>(), seen),
+                _ => (ready.make_plan::<T>(), None),
             },
         };
         if plan.statements > STATEMENTS {
@@ -214,7 +221,7 @@ impl Graph {
             let trouble = Trouble::over(Code::QueryTooCostly, message, STATEMENTS, plan.statements);
             return Err(response(&trouble));
         }
-        Ok((plan, seen))
+        Ok((plan, told))
     }
 
     /// Answers one request. All of the answer speaks of one moment, whose cursor is `extensions.head`.
@@ -222,12 +229,12 @@ impl Graph {
     /// # Errors
     /// When the answer would have more than `limit` bytes.
     pub(crate) async fn answer(&self, ready: &Ready, limit: usize) -> Result<Answer, Refusal> {
-        let (plan, seen) = match self.plan::<Query>(ready).await {
+        let (plan, told) = match self.plan::<Query>(ready).await {
             Ok(planned) => planned,
             Err(response) => return invalid(response, limit),
         };
         let run = self.run(ready, plan);
-        let written = write(&run, seen.as_ref(), limit).await;
+        let written = write(&run, told.as_deref(), limit).await;
         if run.scope.is_doubtful()
             && let Some(response) = self.look(ready).await
             && !response.errors.is_empty()
@@ -287,22 +294,16 @@ impl Graph {
 /// Makes an answer: all but the brace at its end, and what went wrong.
 async fn write(
     run: &Run,
-    seen: Option<&Response>,
+    about_schema: Option<&Told>,
     limit: usize,
 ) -> Result<(Vec<u8>, Vec<Problem>), Refusal> {
     let rows = exec::rows(vec![Query], run, &run.plan.root).await;
-    let about_schema = |selected: &Selected| match seen.map(|seen| &seen.data) {
-        Some(Value::Object(data)) if selected.is_about_schema() => data.get(&*selected.response),
-        _ => None,
-    };
     let mut to = Writer::new(limit);
     to.out.extend_from_slice(DATA);
     let written = rows.write_with(0, &mut to, |selected, to| {
-        let told = about_schema(selected);
-        if let Some(told) = told {
-            // A vector takes everything.
-            let _ = serde_json::to_writer(&mut to.out, told);
-        }
+        let told = about_schema.filter(|_| selected.is_about_schema());
+        let told = told.and_then(|told| told.get(&*selected.response));
+        to.out.extend_from_slice(told.map_or(&[], Vec::as_slice));
         told.is_some()
     });
     match written {

@@ -29,6 +29,6 @@ pub(crate) use object::{
 };
 pub(crate) use one_of::{ID, Mixed, NOTHING, interface_fields, one_of};
 pub(crate) use output::{Column, Finding, Output};
-pub(crate) use plan::{Compiler, Plan, Plans, Selected, Selection};
+pub(crate) use plan::{Compiler, Plan, Plans, Selection};
 pub(crate) use table::{Statements, Table};
 pub(crate) use write::{Halt, Problem, Writer};

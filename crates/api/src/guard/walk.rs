@@ -15,6 +15,9 @@ const LEVELS: usize = 48;
 /// How often introspection may go from a type to the types of its members: tools go once.
 const CIRCLES: usize = 2;
 
+/// How often one request may list the types of the schema: tools do so once, and each list fills some memory.
+const TYPE_LISTS: u64 = 2;
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Measure {
     nodes: u64,
@@ -28,6 +31,8 @@ struct Measure {
     introspection: usize,
     /// Lists of a type's members inside of one another.
     circles: usize,
+    /// Lists of the schema's types.
+    type_lists: u64,
 }
 
 impl Measure {
@@ -38,6 +43,7 @@ impl Measure {
         self.depth = self.depth.max(other.depth);
         self.introspection = self.introspection.max(other.introspection);
         self.circles = self.circles.max(other.circles);
+        self.type_lists = self.type_lists.saturating_add(other.type_lists);
     }
 }
 
@@ -52,13 +58,14 @@ struct Walk<'a> {
     known: HashMap<&'a str, Known>,
 }
 
-/// Refuses a document that becomes too much.
-pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<(), Refusal> {
+/// Refuses a document that becomes too much. Whether it asks about the schema anywhere.
+pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<bool, Refusal> {
     let operations = document.operations.iter().len();
     if operations > limits.operations {
         return Err(Refusal::over(Kind::Operations, limits.operations, operations));
     }
     let mut walk = Walk { document, known: HashMap::new() };
+    let mut introspects = false;
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
         let mut found = walk.set(&operation.selection_set.node, 0)?;
@@ -71,6 +78,7 @@ pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<
             return Err(Refusal::over(Kind::RootFields, limits.root_fields, found.top));
         }
         check(&found, limits)?;
+        introspects |= found.introspection > 0;
     }
     // Those that nobody spreads are validated, too.
     for (name, fragment) in &document.fragments {
@@ -81,7 +89,7 @@ pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<
         }
         check(&found, limits)?;
     }
-    Ok(())
+    Ok(introspects)
 }
 
 fn check(found: &Measure, limits: &Limits) -> Result<(), Refusal> {
@@ -92,6 +100,7 @@ fn check(found: &Measure, limits: &Limits) -> Result<(), Refusal> {
         (Kind::Depth, count(limits.depth), count(found.depth)),
         (Kind::Depth, count(limits.introspection_depth), count(found.introspection)),
         (Kind::Depth, count(CIRCLES), count(found.circles)),
+        (Kind::Nodes, TYPE_LISTS, found.type_lists),
     ] {
         if actual > limit {
             return Err(Refusal::over(kind, limit, actual));
@@ -127,6 +136,10 @@ impl<'a> Walk<'a> {
                     match field.name.node.as_str() {
                         "fields" | "inputFields" | "interfaces" | "possibleTypes" => {
                             below.circles += 1;
+                            below.depth += 1;
+                        }
+                        "types" => {
+                            below.type_lists = below.type_lists.saturating_add(1);
                             below.depth += 1;
                         }
                         "__schema" | "__type" => {

@@ -11,6 +11,8 @@ mod graphql;
 mod headers;
 mod health;
 mod keyring;
+mod operation;
+mod outlet;
 mod peer;
 mod record;
 mod server;

@@ -23,6 +23,8 @@ use crate::{
 const HEADERS: Duration = Duration::from_secs(5);
 /// How long what is left of a refused request is read and thrown away, so that the client gets to read why.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// Bytes of a connection that the system keeps until they are read.
+const RECEIVED: usize = 64 << 10;
 /// How long sent bytes may wait for a client to take them.
 #[cfg(target_os = "linux")]
 const STUCK: Duration = Duration::from_secs(30);
@@ -194,6 +196,8 @@ impl Server {
         // Bound here and not by actix: its own bind tells less about failures, and the port is needed.
         let listener = std::net::TcpListener::bind(listen).map_err(refused)?;
         let addr = listener.local_addr().map_err(refused)?;
+        // Connections inherit it. No request is larger, and whoever sends on is not read as fast as memory can be copied.
+        socket2::SockRef::from(&listener).set_recv_buffer_size(RECEIVED).map_err(refused)?;
         // Half of the connections are of the threads, each its own. The others are for whoever needs one more, and for what
         // follows the log.
         let all = options.store.max_connections();

@@ -3,49 +3,33 @@
 use std::{collections::HashMap, sync::Arc};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseReason, ProtocolError, Session};
-use async_graphql::parser::types::OperationType;
-use bytes::Bytes;
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseReason, ProtocolError};
 use serde_json::{Map, Value, json};
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
     time::Instant,
 };
 
 use super::{
     access::{self, Caller},
-    execute, frames, headers,
-    record::{Ended, Record},
+    frames, headers,
+    operation::{From, Operation, Out},
+    outlet::{Lost, Outlet},
+    record::Record,
     server::Shared,
-    stream,
 };
-use crate::{
-    intake::Ready,
-    tail::{self, Event},
-    transport::{
-        media::Media,
-        params::Params,
-        refused::Refused,
-        reply::Outcome,
-        ws::{self, Action, Protocol, close},
-    },
+use crate::transport::{
+    media::Media,
+    params::Params,
+    refused::Refused,
+    ws::{self, Action, Protocol, close},
 };
 
 /// Answers of all operations that wait for the socket.
 const WAITING: usize = 16;
-
-/// What an operation gives its socket.
-enum Out {
-    Next { bytes: Bytes, cursor: Option<Arc<str>> },
-    Ended { errors: Option<Value>, slow: bool },
-}
-
-/// Which operation it is: ids may be used again.
-struct From {
-    id: String,
-    serial: u64,
-}
+/// Answers of one socket that are made side by side: more would be for nobody but this one.
+const TURNS: usize = 3;
 
 /// Opens a socket, when the page that asks may have one.
 pub(super) async fn open(
@@ -80,16 +64,18 @@ async fn handshake(
     let spoken = response.headers().contains_key(header::SEC_WEBSOCKET_PROTOCOL);
     let messages =
         messages.max_frame_size(limit).aggregate_continuations().max_continuation_size(limit);
+    let (response, outlet) = Outlet::new(session, response, &shared.exposure.sockets);
     let (to, outs) = mpsc::channel(WAITING);
     let socket = Socket {
         protocol: Protocol::new(shared.exposure.sockets.clone()),
         shared,
         caller,
-        session,
+        outlet,
         began: Instant::now(),
         operations: HashMap::new(),
         serial: 0,
         to,
+        turns: Arc::new(Semaphore::new(TURNS)),
         _permit: permit,
     };
     actix_web::rt::spawn(socket.keep(messages, outs, spoken));
@@ -99,12 +85,14 @@ async fn handshake(
 struct Socket {
     shared: web::Data<Shared>,
     caller: Caller,
-    session: Session,
+    outlet: Outlet,
     protocol: Protocol,
     began: Instant,
     operations: HashMap<String, Running>,
     serial: u64,
     to: mpsc::Sender<(From, Out)>,
+    /// Whoever has one may have an answer made.
+    turns: Arc<Semaphore>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -166,11 +154,7 @@ impl Socket {
             Some(Ok(AggregatedMessage::Binary(_))) => self.protocol.binary(),
             Some(Ok(AggregatedMessage::Ping(bytes))) => {
                 self.protocol.heard(now);
-                let time = self.shared.exposure.sockets.write;
-                return match tokio::time::timeout(time, self.session.pong(&bytes)).await {
-                    Ok(Ok(())) => Ok(()),
-                    _ => Err(Over),
-                };
+                return self.outlet.pong(&bytes).await.map_err(|_| Over);
             }
             Some(Ok(AggregatedMessage::Pong(_))) => {
                 self.protocol.heard(now);
@@ -198,9 +182,7 @@ impl Socket {
             match action {
                 Action::Send(text) => self.send(text).await?,
                 Action::Ping => {
-                    let time = self.shared.exposure.sockets.write;
-                    let sent = tokio::time::timeout(time, self.session.ping(b"")).await;
-                    sent.map_err(|_| Over)?.map_err(|_| Over)?;
+                    self.outlet.ping().await.map_err(|_| Over)?;
                 }
                 Action::Init(payload) => {
                     let actions = self.begin(&payload).await;
@@ -227,12 +209,17 @@ impl Socket {
             return Ok(());
         }
         match out {
-            Out::Next { bytes, cursor } => {
+            Out::Next { bytes, cursor, turn } => {
                 running.cursor = cursor.or(running.cursor.take());
-                match self.protocol.next(&from.id, &bytes) {
+                let text = self.protocol.next(&from.id, &bytes);
+                drop(bytes);
+                let said = match text {
                     Some(text) => self.send(text).await,
                     None => Ok(()),
-                }
+                };
+                // The next answer is made when this one is on its way.
+                drop(turn);
+                said
             }
             Out::Ended { errors, slow } => {
                 self.operations.remove(&from.id);
@@ -249,10 +236,10 @@ impl Socket {
 
     /// Hands a frame to the connection. A reader who takes nothing for too long is cut off.
     async fn send(&mut self, text: String) -> Result<(), Over> {
-        let time = self.shared.exposure.sockets.write;
-        match tokio::time::timeout(time, self.session.text(text)).await {
-            Ok(sent) => sent.map_err(|_| Over),
-            Err(_) => self.slow().await,
+        match self.outlet.text(text).await {
+            Ok(()) => Ok(()),
+            Err(Lost::Slow) => self.slow().await,
+            Err(Lost::Gone) => Err(Over),
         }
     }
 
@@ -299,8 +286,7 @@ impl Socket {
 
     /// Sends the last frame.
     async fn farewell(&self, reason: Option<CloseReason>) -> Result<(), Over> {
-        let time = self.shared.exposure.sockets.farewell;
-        let _ = tokio::time::timeout(time, self.session.clone().close(reason)).await;
+        self.outlet.close(reason).await;
         Err(Over)
     }
 
@@ -312,14 +298,9 @@ impl Socket {
         let admitted = self.shared.pass(&self.caller);
         match admitted.and_then(|()| self.shared.intake.admit(params, listings)) {
             Ok(ready) => {
-                let operation = Operation {
-                    shared: self.shared.clone(),
-                    from: From { id: id.clone(), serial: self.serial },
-                    to: self.to.clone(),
-                    ready,
-                    record,
-                    told: (0, 0),
-                };
+                let from = From { id: id.clone(), serial: self.serial };
+                let (to, turns) = (self.to.clone(), self.turns.clone());
+                let operation = Operation::new(self.shared.clone(), from, to, turns, ready, record);
                 let task = actix_web::rt::spawn(operation.run());
                 let running = Running { serial: self.serial, task, cursor: None };
                 self.operations.insert(id, running);
@@ -331,101 +312,6 @@ impl Socket {
                     Some(text) => self.send(text).await,
                     None => Ok(()),
                 }
-            }
-        }
-    }
-}
-
-/// One operation of a socket. Aborted when nobody waits for it any more; the line in the log is written all the same.
-struct Operation {
-    shared: web::Data<Shared>,
-    from: From,
-    to: mpsc::Sender<(From, Out)>,
-    ready: Ready,
-    record: Record,
-    /// Answers, and their bytes.
-    told: (u64, usize),
-}
-
-impl Drop for Operation {
-    fn drop(&mut self) {
-        if self.ready.kind == OperationType::Subscription {
-            let (answers, bytes) = self.told;
-            self.record
-                .ended(&self.ready, Ended { outcome: "ok", answers, bytes, ..Ended::default() });
-            metrics::gauge!("xmtp_indexer_subscriptions_active", "transport" => "ws")
-                .decrement(1.0);
-        }
-    }
-}
-
-impl Operation {
-    async fn run(mut self) {
-        let (errors, slow) = if self.ready.kind == OperationType::Subscription {
-            metrics::gauge!("xmtp_indexer_subscriptions_active", "transport" => "ws")
-                .increment(1.0);
-            self.follow().await
-        } else {
-            (self.once().await, false)
-        };
-        self.give(Out::Ended { errors, slow }).await;
-    }
-
-    async fn give(&self, out: Out) {
-        let from = From { id: self.from.id.clone(), serial: self.from.serial };
-        // The socket is gone when this fails, and with it all of its operations.
-        let _ = self.to.send((from, out)).await;
-    }
-
-    async fn once(&mut self) -> Option<Value> {
-        let done = match execute::execute(&self.shared, &self.ready).await {
-            Ok(done) => done,
-            Err(refused) => {
-                self.record.ended(&self.ready, Ended::given_up(&refused));
-                return Some(refused.errors);
-            }
-        };
-        self.record.ended(&self.ready, done.ended());
-        if done.outcome == Outcome::Invalid {
-            let body: Value = serde_json::from_slice(&done.bytes).unwrap_or_default();
-            return Some(body["errors"].clone());
-        }
-        self.give(Out::Next { bytes: done.bytes.into(), cursor: None }).await;
-        None
-    }
-
-    async fn follow(&mut self) -> (Option<Value>, bool) {
-        let opened = match stream::open(&self.shared, &self.ready, None).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(errors)) => {
-                return (
-                    Some(if errors == json!([]) { Value::Null } else { errors })
-                        .filter(|errors| !errors.is_null()),
-                    false,
-                );
-            }
-            Err(refused) => return (Some(refused.errors), false),
-        };
-        let (to, mut events) = mpsc::channel(1);
-        let (hub, graph) = (self.shared.hub.clone(), self.shared.graph.clone());
-        let following = tail::follow(hub, graph, self.ready.clone(), opened, to);
-        tokio::pin!(following);
-        let mut done = false;
-        loop {
-            let event = tokio::select! {
-                event = events.recv() => event,
-                () = &mut following, if !done => {
-                    done = true;
-                    continue;
-                }
-            };
-            match event {
-                Some(Event::Answer { bytes, cursor }) => {
-                    self.told = (self.told.0 + 1, self.told.1 + bytes.len());
-                    self.give(Out::Next { bytes, cursor }).await;
-                }
-                Some(Event::Ended { errors, slow }) => return (Some(errors), slow),
-                None => return (None, false),
             }
         }
     }

@@ -3,12 +3,12 @@
 pub mod neighbour;
 pub mod send;
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use api::hostile::{Conversation, Due, Request, conversations, requests};
 use neighbour::Waits;
-use send::Outcome;
+use send::{Outcome, Said};
 use serde_json::json;
 use store::{Page, Projector, Store};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,12 @@ pub struct Args {
     /// How long the one who behaves is measured alone, and again beside it all, in seconds
     #[arg(long, default_value_t = 20)]
     seconds: u64,
+    /// Measure him beside each thing alone as well, for so many milliseconds: tells which of them is felt
+    #[arg(long)]
+    each: Option<u64>,
+    /// Send only what has this in its name
+    #[arg(long)]
+    only: Option<String>,
     /// Envelopes in the index
     #[arg(long, default_value_t = 5_000)]
     envelopes: usize,
@@ -51,9 +57,11 @@ enum Attack {
 }
 
 impl Attack {
-    fn all() -> Vec<Attack> {
+    /// All of them that have this in their names.
+    fn all(only: &str) -> Vec<Attack> {
         let requests = requests().into_iter().map(Attack::Request);
-        requests.chain(conversations().into_iter().map(Attack::Conversation)).collect()
+        let all = requests.chain(conversations().into_iter().map(Attack::Conversation));
+        all.filter(|attack| attack.name().1.contains(only)).collect()
     }
 
     fn name(&self) -> (&'static str, &'static str) {
@@ -76,6 +84,21 @@ impl Attack {
             Attack::Conversation(conversation) => send::conversation(address, conversation).await,
         }
     }
+
+    /// What is wrong with what came back.
+    fn wrong(&self, said: Result<Said, String>) -> Option<String> {
+        let judged = match (self, said) {
+            (_, Err(wrong)) => Err(wrong),
+            (Attack::Request(request), Ok(Said::Answer(status, body))) => {
+                send::judge_answer(request, status, &body)
+            }
+            (Attack::Conversation(conversation), Ok(Said::Frame(frame))) => {
+                send::judge_frame(conversation, &frame)
+            }
+            _ => Ok(()),
+        };
+        judged.err()
+    }
 }
 
 /// What one thing cost.
@@ -89,6 +112,8 @@ struct Row {
     most: Option<f64>,
     /// Memory that the server took for it, in MiB.
     memory: f64,
+    /// What somebody who behaves waits beside this alone: p99 in milliseconds, where it was measured.
+    felt: Option<f64>,
     /// Is all of this within what is allowed?
     fine: bool,
     /// What was wrong with an answer.
@@ -171,7 +196,8 @@ async fn attack(
     url: &str,
 ) -> anyhow::Result<(Vec<Row>, Noticed)> {
     let span = Duration::from_secs(args.seconds);
-    let attacks = Arc::new(Attack::all());
+    let attacks = Arc::new(Attack::all(args.only.as_deref().unwrap_or_default()));
+    ensure!(!attacks.is_empty(), "nothing that is sent has such a name");
     // Connections are opened, and everything is once in memory.
     neighbour::measure(url, Duration::from_secs(2)).await?;
     eprintln!("  … somebody who behaves, alone");
@@ -181,13 +207,31 @@ async fn attack(
     for attack in attacks.iter() {
         rows.push(cost(attack, args.times, serve.pid(), address).await?);
     }
+    if let Some(each) = args.each.map(Duration::from_millis) {
+        eprintln!("  … somebody who behaves, beside each");
+        for (nth, row) in rows.iter_mut().enumerate() {
+            let (beside, _) = beside(&attacks, nth..=nth, address, url, each).await?;
+            row.felt = Some(beside.p99);
+        }
+    }
     eprintln!("  … somebody who behaves, beside them");
+    let (beside, sent) = beside(&attacks, 0..=attacks.len() - 1, address, url, span).await?;
+    Ok((rows, Noticed { alone, beside, ratio: beside.p99 / alone.p99, sent }))
+}
+
+/// Measures somebody who behaves while some of these things are sent; how many were.
+async fn beside(
+    attacks: &Arc<Vec<Attack>>,
+    which: RangeInclusive<usize>,
+    address: SocketAddr,
+    url: &str,
+    span: Duration,
+) -> anyhow::Result<(Waits, u64)> {
     let stop = CancellationToken::new();
-    let sending = tokio::spawn(again_and_again(attacks, address, stop.clone()));
+    let sending = tokio::spawn(again_and_again(attacks.clone(), which, address, stop.clone()));
     let beside = neighbour::measure(url, span).await;
     stop.cancel();
-    let (sent, beside) = (sending.await?, beside?);
-    Ok((rows, Noticed { alone, beside, ratio: beside.p99 / alone.p99, sent }))
+    Ok((beside?, sending.await?))
 }
 
 /// Sends one thing a number of times.
@@ -206,7 +250,7 @@ async fn cost(attack: &Attack, times: u32, pid: u32, address: SocketAddr) -> any
         let peak = machine::peak_kib(pid).context("the server is gone")?;
         memory = memory.max(peak.saturating_sub(before));
         took.push(outcome.took.as_secs_f64() * 1e3);
-        wrong = wrong.or(outcome.verdict.err());
+        wrong = wrong.or(attack.wrong(outcome.said));
     }
     took.sort_by(f64::total_cmp);
     let [Some(median), Some(most)] = [took.get(took.len() / 2), took.last()] else {
@@ -217,23 +261,23 @@ async fn cost(attack: &Attack, times: u32, pid: u32, address: SocketAddr) -> any
     let quick = !timed || *attack.due() == Due::Answer || *most <= MILLISECONDS;
     let fine = quick && memory <= MEBIBYTES && wrong.is_none();
     let (median, most) = (timed.then_some(*median), timed.then_some(*most));
-    Ok(Row { way, name, times, median, most, memory, fine, wrong })
+    Ok(Row { way, name, times, median, most, memory, felt: None, fine, wrong })
 }
 
-/// Sends one thing after the other until told to stop; how many.
+/// Sends one thing after the other until told to stop; how many. Nobody looks at what comes back: that would take the
+/// processor's time, which is not the server's.
 async fn again_and_again(
     attacks: Arc<Vec<Attack>>,
+    which: RangeInclusive<usize>,
     address: SocketAddr,
     stop: CancellationToken,
 ) -> u64 {
     let mut sent = 0;
-    for attack in attacks.iter().cycle() {
-        if stop.is_cancelled() {
-            break;
-        }
-        if !matches!(attack.due(), Due::Late(..)) {
-            attack.send(address).await;
-            sent += 1;
+    for attack in which.cycle().filter_map(|nth| attacks.get(nth)) {
+        tokio::select! {
+            _ = attack.send(address), if !matches!(attack.due(), Due::Late(..)) => sent += 1,
+            () = tokio::task::yield_now(), if matches!(attack.due(), Due::Late(..)) => {}
+            () = stop.cancelled() => break,
         }
     }
     sent
@@ -243,16 +287,17 @@ fn show(rows: &[Row], noticed: &Noticed) {
     let sign = |fine: bool| if fine { "✓" } else { "✗" };
     let time = |time: Option<f64>| time.map_or("–".to_owned(), |time| format!("{time:.1}"));
     println!();
-    println!("  {:<36} {:>10} {:>10} {:>10}", "", "median ms", "most ms", "MiB");
+    println!("  {:<36} {:>10} {:>10} {:>10} {:>10}", "", "median ms", "most ms", "MiB", "felt ms");
     for row in rows {
         println!(
-            "  {} {:<6} {:<27} {:>10} {:>10} {:>10.1} {}",
+            "  {} {:<6} {:<27} {:>10} {:>10} {:>10.1} {:>10} {}",
             sign(row.fine),
             row.way,
             row.name,
             time(row.median),
             time(row.most),
             row.memory,
+            time(row.felt),
             row.wrong.as_deref().unwrap_or_default()
         );
     }

@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::bench::socket::{CLOSE, PONG, Socket, TEXT, code};
+use crate::bench::socket::{CLOSE, Frame, PONG, Socket, TEXT, code};
 
 /// How long anything may take before it counts as not answered.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,20 +22,31 @@ const HELD: Duration = Duration::from_millis(300);
 pub struct Outcome {
     /// From the first byte sent to the last of the answer.
     pub took: Duration,
-    /// Was it what is due? If not, what was wrong.
-    pub verdict: Result<(), String>,
+    /// What was said, or why nothing was.
+    pub said: Result<Said, String>,
+}
+
+/// What a server says.
+#[derive(Debug)]
+pub enum Said {
+    /// An answer: its status and its body.
+    Answer(u16, Vec<u8>),
+    /// A frame.
+    Frame(Frame),
+    /// Nothing, and nothing was waited for.
+    Nothing,
 }
 
 /// Sends one request over a connection of its own.
 pub async fn request(address: SocketAddr, request: &Request) -> Outcome {
     let mut took = Duration::ZERO;
     let asked = tokio::time::timeout(PATIENCE, exchange(address, request, &mut took)).await;
-    let verdict = match asked {
-        Ok(Ok((status, body))) => judge(request, status, &body),
+    let said = match asked {
+        Ok(Ok((status, body))) => Ok(Said::Answer(status, body)),
         Ok(Err(error)) => Err(format!("no answer: {error}")),
         Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     };
-    Outcome { took, verdict }
+    Outcome { took, said }
 }
 
 async fn exchange(
@@ -100,7 +111,11 @@ async fn answer(
     Ok((status.unwrap_or_default(), body))
 }
 
-fn judge(request: &Request, status: u16, body: &[u8]) -> Result<(), String> {
+/// Is this what is due to a request?
+///
+/// # Errors
+/// What is wrong with it.
+pub fn judge_answer(request: &Request, status: u16, body: &[u8]) -> Result<(), String> {
     let text = String::from_utf8_lossy(body);
     let json: Value =
         serde_json::from_slice(body).map_err(|_| format!("{status} without JSON: {text}"))?;
@@ -132,19 +147,17 @@ fn judge(request: &Request, status: u16, body: &[u8]) -> Result<(), String> {
 /// Has one conversation over a socket of its own.
 pub async fn conversation(address: SocketAddr, conversation: &Conversation) -> Outcome {
     let mut took = Duration::ZERO;
-    let verdict = match tokio::time::timeout(PATIENCE, talk(address, conversation, &mut took)).await
-    {
-        Ok(verdict) => verdict,
-        Err(_) => Err(format!("nothing within {PATIENCE:?}")),
-    };
-    Outcome { took, verdict }
+    let talk = talk(address, conversation, &mut took);
+    let said = tokio::time::timeout(PATIENCE, talk).await;
+    let said = said.unwrap_or_else(|_| Err(format!("nothing within {PATIENCE:?}")));
+    Outcome { took, said }
 }
 
 async fn talk(
     address: SocketAddr,
     conversation: &Conversation,
     took: &mut Duration,
-) -> Result<(), String> {
+) -> Result<Said, String> {
     let Conversation { protocol, initialised, frames, due, .. } = conversation;
     let gone = |error: io::Error| format!("the connection is gone: {error}");
     let mut socket = Socket::open(address, "/graphql", *protocol).await.map_err(gone)?;
@@ -162,7 +175,7 @@ async fn talk(
         };
         return match tokio::time::timeout(HELD, sending).await {
             Ok(Err(error)) => Err(gone(error)),
-            _ => Ok(()),
+            _ => Ok(Said::Nothing),
         };
     }
     let mut pongs = 0;
@@ -180,8 +193,17 @@ async fn talk(
     });
     let frame = talked.await.map_err(gone)?;
     *took = began.elapsed();
+    Ok(Said::Frame(frame))
+}
+
+/// Is this what is due in a conversation?
+///
+/// # Errors
+/// What is wrong with it.
+pub fn judge_frame(conversation: &Conversation, frame: &Frame) -> Result<(), String> {
+    let Conversation { frames, due, .. } = conversation;
     let said = String::from_utf8_lossy(&frame.payload).into_owned();
-    match (due, code(&frame)) {
+    match (due, code(frame)) {
         (Due::Closed(codes), Some(code)) if codes.contains(&code) => {}
         (Due::Answer, None) => {}
         (Due::Error(due), None) => {
