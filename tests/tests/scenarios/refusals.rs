@@ -3,8 +3,8 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use api::hostile::{Due, conversations, requests};
-use indexer::bench::hostile::send;
+use api::hostile::Due;
+use indexer::bench::hostile::Attack;
 use serde_json::Value;
 use store::{Page, Projector, Store};
 use tests::{
@@ -49,18 +49,14 @@ async fn what_is_hostile_is_refused_and_others_are_served() {
     let usual = graph.ask("{ status { envelopeCount } }", Value::Null).await;
 
     let mut wrong = Vec::new();
-    for request in requests() {
-        if let Err(what) = send::request(address, &request).await.verdict {
-            wrong.push(format!("http, {}: {what}", request.name));
-        }
-    }
-    for conversation in conversations() {
-        if let Err(what) = send::conversation(address, &conversation).await.verdict {
-            wrong.push(format!("socket, {}: {what}", conversation.name));
+    let attacks = Attack::all("");
+    for attack in &attacks {
+        if let Some(what) = attack.wrong(attack.send(address).await.said) {
+            wrong.push(format!("{:?}: {what}", attack.name()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(requests().iter().filter(|request| request.due != Due::Answer).count() > 80);
+    assert!(attacks.iter().filter(|attack| *attack.due() != Due::Answer).count() > 140);
     assert_eq!(graph.ask("{ status { envelopeCount } }", Value::Null).await, usual);
     let log = serve.log();
     assert!(!log.contains("panicked") && !log.contains("zzzz"), "{}", serve.tail());

@@ -22,8 +22,8 @@ use crate::{
 
 /// What an operation gives its socket.
 pub(super) enum Out {
-    /// An answer, and the turn in which it was made.
-    Next { bytes: Bytes, cursor: Option<Arc<str>>, turn: Option<OwnedSemaphorePermit> },
+    /// An answer, and the room that it takes.
+    Next { bytes: Bytes, cursor: Option<Arc<str>>, room: Option<OwnedSemaphorePermit> },
     /// There is nothing more.
     Ended { errors: Option<Value>, slow: bool },
 }
@@ -39,7 +39,8 @@ pub(super) struct Operation {
     shared: web::Data<Shared>,
     from: From,
     to: mpsc::Sender<(From, Out)>,
-    turns: Arc<Semaphore>,
+    /// Its socket's, and how much of it one answer takes.
+    room: (Arc<Semaphore>, u32),
     ready: Ready,
     record: Record,
     /// Answers, and their bytes.
@@ -63,11 +64,11 @@ impl Operation {
         shared: web::Data<Shared>,
         from: From,
         to: mpsc::Sender<(From, Out)>,
-        turns: Arc<Semaphore>,
+        room: (Arc<Semaphore>, u32),
         ready: Ready,
         record: Record,
     ) -> Operation {
-        Operation { shared, from, to, turns, ready, record, told: (0, 0) }
+        Operation { shared, from, to, room, ready, record, told: (0, 0) }
     }
 
     pub(super) async fn run(mut self) {
@@ -89,7 +90,8 @@ impl Operation {
 
     async fn once(&mut self) -> Option<Value> {
         // It is never closed.
-        let turn = self.turns.clone().acquire_owned().await.ok();
+        let (room, share) = self.room.clone();
+        let room = room.acquire_many_owned(share).await.ok();
         let done = match execute::execute(&self.shared, &self.ready).await {
             Ok(done) => done,
             Err(refused) => {
@@ -102,7 +104,7 @@ impl Operation {
             let body: Value = serde_json::from_slice(&done.bytes).unwrap_or_default();
             return Some(body["errors"].clone());
         }
-        self.give(Out::Next { bytes: done.bytes.into(), cursor: None, turn }).await;
+        self.give(Out::Next { bytes: done.bytes.into(), cursor: None, room }).await;
         None
     }
 
@@ -134,7 +136,7 @@ impl Operation {
             match event {
                 Some(Event::Answer { bytes, cursor }) => {
                     self.told = (self.told.0 + 1, self.told.1 + bytes.len());
-                    self.give(Out::Next { bytes, cursor, turn: None }).await;
+                    self.give(Out::Next { bytes, cursor, room: None }).await;
                 }
                 Some(Event::Ended { errors, slow }) => return (Some(errors), slow),
                 None => return (None, false),

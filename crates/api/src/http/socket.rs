@@ -28,8 +28,9 @@ use crate::transport::{
 
 /// Answers of all operations that wait for the socket.
 const WAITING: usize = 16;
-/// Answers of one socket that are made side by side: more would be for nobody but this one.
-const TURNS: usize = 3;
+/// What the answers of one socket that are made side by side may cost together, in units of `guard`. Small ones do not
+/// wait for one another; large ones are made one after the other, and leave room for other callers.
+const AT_ONCE: u32 = 4_000;
 
 /// Opens a socket, when the page that asks may have one.
 pub(super) async fn open(
@@ -75,7 +76,7 @@ async fn handshake(
         operations: HashMap::new(),
         serial: 0,
         to,
-        turns: Arc::new(Semaphore::new(TURNS)),
+        room: Arc::new(Semaphore::new(AT_ONCE as usize)),
         _permit: permit,
     };
     actix_web::rt::spawn(socket.keep(messages, outs, spoken));
@@ -91,8 +92,8 @@ struct Socket {
     operations: HashMap<String, Running>,
     serial: u64,
     to: mpsc::Sender<(From, Out)>,
-    /// Whoever has one may have an answer made.
-    turns: Arc<Semaphore>,
+    /// Whoever has as much as an answer costs may have it made.
+    room: Arc<Semaphore>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -209,7 +210,7 @@ impl Socket {
             return Ok(());
         }
         match out {
-            Out::Next { bytes, cursor, turn } => {
+            Out::Next { bytes, cursor, room } => {
                 running.cursor = cursor.or(running.cursor.take());
                 let text = self.protocol.next(&from.id, &bytes);
                 drop(bytes);
@@ -218,7 +219,7 @@ impl Socket {
                     None => Ok(()),
                 };
                 // The next answer is made when this one is on its way.
-                drop(turn);
+                drop(room);
                 said
             }
             Out::Ended { errors, slow } => {
@@ -299,8 +300,10 @@ impl Socket {
         match admitted.and_then(|()| self.shared.intake.admit(params, listings)) {
             Ok(ready) => {
                 let from = From { id: id.clone(), serial: self.serial };
-                let (to, turns) = (self.to.clone(), self.turns.clone());
-                let operation = Operation::new(self.shared.clone(), from, to, turns, ready, record);
+                let share =
+                    u32::try_from(ready.cost).map_or(AT_ONCE, |cost| cost.clamp(1, AT_ONCE));
+                let (to, room) = (self.to.clone(), (self.room.clone(), share));
+                let operation = Operation::new(self.shared.clone(), from, to, room, ready, record);
                 let task = actix_web::rt::spawn(operation.run());
                 let running = Running { serial: self.serial, task, cursor: None };
                 self.operations.insert(id, running);

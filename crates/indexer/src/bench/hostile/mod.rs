@@ -51,34 +51,43 @@ pub struct Args {
 }
 
 /// One thing that is sent.
-enum Attack {
+#[derive(Debug)]
+pub enum Attack {
+    /// Over HTTP.
     Request(Request),
+    /// Over a WebSocket.
     Conversation(Conversation),
 }
 
 impl Attack {
     /// All of them that have this in their names.
-    fn all(only: &str) -> Vec<Attack> {
+    #[must_use]
+    pub fn all(only: &str) -> Vec<Attack> {
         let requests = requests().into_iter().map(Attack::Request);
         let all = requests.chain(conversations().into_iter().map(Attack::Conversation));
         all.filter(|attack| attack.name().1.contains(only)).collect()
     }
 
-    fn name(&self) -> (&'static str, &'static str) {
+    /// The way that it goes, and what it is called.
+    #[must_use]
+    pub fn name(&self) -> (&'static str, &'static str) {
         match self {
             Attack::Request(request) => ("http", request.name),
             Attack::Conversation(conversation) => ("socket", conversation.name),
         }
     }
 
-    fn due(&self) -> &Due {
+    /// What must come back.
+    #[must_use]
+    pub fn due(&self) -> &Due {
         match self {
             Attack::Request(request) => &request.due,
             Attack::Conversation(conversation) => &conversation.due,
         }
     }
 
-    async fn send(&self, address: SocketAddr) -> Outcome {
+    /// Sends it, over a connection of its own.
+    pub async fn send(&self, address: SocketAddr) -> Outcome {
         match self {
             Attack::Request(request) => send::request(address, request).await,
             Attack::Conversation(conversation) => send::conversation(address, conversation).await,
@@ -86,7 +95,8 @@ impl Attack {
     }
 
     /// What is wrong with what came back.
-    fn wrong(&self, said: Result<Said, String>) -> Option<String> {
+    #[must_use]
+    pub fn wrong(&self, said: Result<Said, String>) -> Option<String> {
         let judged = match (self, said) {
             (_, Err(wrong)) => Err(wrong),
             (Attack::Request(request), Ok(Said::Answer(status, body))) => {
