@@ -117,7 +117,20 @@ impl Intake {
 impl Ready {
     /// The same for async-graphql.
     pub(crate) fn request(&self) -> Request {
-        let variables = serde_json::Value::Object((*self.variables).clone());
+        let mut variables = (*self.variables).clone();
+        // Its directives do not look at defaults.
+        if let Ok(operation) = self.known.document.operation(self.operation_name.as_deref()) {
+            for definition in &operation.variable_definitions {
+                let (name, default) = (&definition.node.name.node, &definition.node.default_value);
+                if let Some(default) = default
+                    && !variables.contains_key(name.as_str())
+                    && let Ok(default) = default.node.clone().into_json()
+                {
+                    variables.insert(name.to_string(), default);
+                }
+            }
+        }
+        let variables = serde_json::Value::Object(variables);
         let mut request = Request::new(String::new()).variables(Variables::from_json(variables));
         request.operation_name.clone_from(&self.operation_name);
         request.set_parsed_query(self.known.document.parsed.clone());

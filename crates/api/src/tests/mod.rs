@@ -1,5 +1,6 @@
 //! The schema against the contract, and real traffic against the truth about it.
 
+mod backlog;
 mod batches;
 mod clients;
 mod closes;
@@ -8,6 +9,7 @@ mod execution;
 mod exposure;
 mod fixture;
 mod http;
+mod introspection;
 mod keys;
 mod limits;
 mod live;
