@@ -220,7 +220,7 @@ impl Scope {
     );
     lookup!(
         /// The bundles that envelopes hold.
-        bundles_at(Position) -> read::ContactBundle, contact_bundles_by_position, |row| (row.position, row)
+        bundles_at(Position) -> read::ContactBundle, contact_bundles_by_position, |row| (row.position(), row)
     );
     lookup!(
         /// The welcomes that envelopes hold.

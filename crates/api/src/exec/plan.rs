@@ -16,6 +16,8 @@ use async_graphql::{
 use async_graphql_value::{ConstValue, Value};
 use serde_json::{Map, Value as Json};
 
+use store::read::Extent;
+
 use super::object::Object;
 
 /// Plans of one document, at most: it may have several operations, and directives that variables decide.
@@ -87,8 +89,8 @@ pub(crate) struct Plan {
     pub(crate) statements: usize,
     /// Does it ask about the schema?
     pub(crate) introspects: bool,
-    /// Does it show keys of contact bundles, or who signed them? They are most of a bundle's bytes.
-    pub(crate) shows_keys: bool,
+    /// How much it shows of contact bundles.
+    pub(crate) bundles: Extent,
     defaults: HashMap<Name, ConstValue>,
 }
 
@@ -155,7 +157,7 @@ pub(crate) struct Compiler<'d> {
     variables: &'d Map<String, Json>,
     statements: usize,
     introspects: bool,
-    shows_keys: bool,
+    bundles: Extent,
 }
 
 /// The fields of one key, which are one field.
@@ -173,7 +175,7 @@ impl<'d> Compiler<'d> {
             variables,
             statements: 0,
             introspects: false,
-            shows_keys: false,
+            bundles: Extent::default(),
         }
     }
 
@@ -187,7 +189,7 @@ impl<'d> Compiler<'d> {
             root,
             statements: self.statements,
             introspects: self.introspects,
-            shows_keys: self.shows_keys,
+            bundles: self.bundles,
             defaults: defaults.collect(),
         }
     }
@@ -295,9 +297,8 @@ impl<'d> Compiler<'d> {
                     None => continue,
                 },
             };
-            if table.name == "ContactBundle" && ["signer", "identityKey", "preKey"].contains(&name)
-            {
-                self.shows_keys = true;
+            if table.name == "ContactBundle" {
+                self.bundles = self.bundles.max(crate::types::extent(name));
             }
             let mut key = Vec::with_capacity(response.len() + 3);
             super::leaf::text(response, &mut key);

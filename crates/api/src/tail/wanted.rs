@@ -34,7 +34,7 @@ impl Item {
         match self {
             Item::Envelope(row) => Some(row.position),
             Item::Invite(row) => Some(row.first_position),
-            Item::ContactBundle(row) => Some(row.position),
+            Item::ContactBundle(row) => Some(row.position()),
             Item::Welcome(row) => Some(row.position),
             Item::Status => None,
         }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use store::read::ContactBundle;
+use store::read::{ContactBundle, Extent, Source};
 use wire::Verification as Verdict;
 
 use super::{
@@ -24,8 +24,9 @@ object!(
     )
     .implements("Node")
     .member_of("Payload")
-    .leaf("id", ID, |bundle: &ContactBundle| {
-        NodeId::ContactBundle(bundle.digest, bundle.published_ns).encode()
+    .inline("id", ID, |bundle: &ContactBundle| {
+        let Source { digest, .. } = source(bundle)?;
+        Ok::<_, Trouble>(NodeId::ContactBundle(digest, bundle.published_ns).encode())
     })
     .inline("account", "The wallet whose contact topic it was published on.", |bundle| {
         Account::at(bundle.account)
@@ -37,9 +38,8 @@ object!(
     )
     .leaf("version", "V1, wrapped or bare, or V2.", |bundle| Generation::from(bundle.generation))
     .inline("identityKey", "The key that is signed by the wallet and signs the others.", |bundle| {
-        // Plans that show it ask for the keys; none must look like an empty one.
         let keys = bundle.keys.as_ref().map(|keys| keys.identity.clone());
-        keys.ok_or_else(|| Trouble::new(Code::Internal, "the keys of a bundle were not looked up"))
+        keys.ok_or_else(unseen)
     })
     .inline("preKey", "The key that conversations begin with.", |bundle| bundle
         .keys
@@ -62,17 +62,36 @@ object!(
         "What it came in.",
         Statements::of(1),
         async |call, bundles: &[ContactBundle], _: ()| {
-            envelope::at(call, bundles.iter().map(|bundle| bundle.position)).await
+            let sources: Vec<_> = bundles.iter().map(source).collect::<Result<_, _>>()?;
+            envelope::at(call, sources.into_iter().map(|source| source.position)).await
         }
     )
 );
 connection!(ContactBundle, "ContactBundleConnection", "ContactBundleEdge");
 
+/// Plans that show it ask for it; none must look like an empty one.
+fn unseen() -> Trouble {
+    Trouble::new(Code::Internal, "a part of a bundle was not looked up")
+}
+
+fn source(bundle: &ContactBundle) -> Result<Source, Trouble> {
+    bundle.source.ok_or_else(unseen)
+}
+
+/// How much of bundles must be read to show this field.
+pub(crate) fn extent(field: &str) -> Extent {
+    match field {
+        "signer" | "identityKey" | "preKey" => Extent::Keys,
+        "id" | "current" | "envelope" => Extent::Source,
+        _ => Extent::Verdict,
+    }
+}
+
 async fn current(call: Call<'_>, bundles: &[ContactBundle], _: ()) -> Result<Vec<bool>, Trouble> {
     let verified = |bundle: &&ContactBundle| bundle.verification == Verdict::Verified;
     let accounts: Vec<_> = bundles.iter().filter(verified).map(|bundle| bundle.account).collect();
     let current = call.scope().current_bundles(&accounts).await?;
-    let current: BTreeSet<_> = current.iter().flatten().map(|bundle| bundle.position).collect();
-    let is_current = |bundle: &ContactBundle| current.contains(&bundle.position);
+    let current: BTreeSet<_> = current.iter().flatten().map(|bundle| bundle.position()).collect();
+    let is_current = |bundle: &ContactBundle| current.contains(&bundle.position());
     Ok(bundles.iter().map(is_current).collect())
 }

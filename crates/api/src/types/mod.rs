@@ -23,6 +23,7 @@ mod topic;
 mod welcome;
 mod words;
 
+pub(crate) use contact_bundle::extent;
 pub(crate) use lists::Listed;
 pub(crate) use query::Query;
 pub(crate) use status::log_cursor;

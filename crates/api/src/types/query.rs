@@ -225,7 +225,7 @@ async fn one_account(
     let (scope, addresses) = (call.scope(), [asked.address.0]);
     let snapshot = scope.snapshot().await?;
     let rows = if call.below().has_any(&["contactBundle"]) {
-        let found = snapshot.accounts_with_bundles(&addresses, call.plan().shows_keys).await;
+        let found = snapshot.accounts_with_bundles(&addresses, call.plan().bundles).await;
         let (rows, bundles) = scope.told(found)?;
         scope.know(bundles);
         rows
@@ -248,7 +248,7 @@ async fn invites(call: Call<'_>, _: &[Query], mut asked: InvitePages) -> Page<re
     let hops = Hops {
         sender: bundles(call.below(), "sender") > 0,
         recipient: bundles(call.below(), "recipient") > 0,
-        keys: call.plan().shows_keys,
+        extent: call.plan().bundles,
     };
     if !hops.sender && !hops.recipient {
         return lists::list(call, filter, order, args).await;

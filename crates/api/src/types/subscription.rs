@@ -123,7 +123,7 @@ fn invite(item: &Item) -> Result<Edge<Invite>, Trouble> {
 
 fn contact_bundle(item: &Item) -> Result<Edge<ContactBundle>, Trouble> {
     match item {
-        Item::ContactBundle(row) => Ok(edge(row.position, row.clone())),
+        Item::ContactBundle(row) => Ok(edge(row.position(), row.clone())),
         _ => Err(unwanted()),
     }
 }

@@ -13,8 +13,6 @@ use crate::{error::Result, log::Position, time};
 /// One publication of a wallet's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContactBundle {
-    /// Where its envelope stands.
-    pub position: Position,
     /// The wallet whose contact topic it stands on.
     pub account: Address,
     /// Its version.
@@ -23,10 +21,31 @@ pub struct ContactBundle {
     pub verification: Verification,
     /// The time of its envelope.
     pub published_ns: u64,
-    /// The digest of its envelope.
-    pub digest: Digest,
+    /// What it came in; None where it was asked for without.
+    pub source: Option<Source>,
     /// What it publishes; None where it was asked for without.
     pub keys: Option<Box<Keys>>,
+}
+
+/// The envelope of a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Where it stands.
+    pub position: Position,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// How much of a bundle is read: each includes the ones before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extent {
+    /// What it is, and when it was published.
+    #[default]
+    Verdict,
+    /// The envelope that it came in.
+    Source,
+    /// Its keys.
+    Keys,
 }
 
 /// The keys of a bundle: most of its bytes.
@@ -51,23 +70,34 @@ pub struct Key {
     pub signature: Option<Vec<u8>>,
 }
 
-macro_rules! without_keys {
+macro_rules! verdict {
     () => {
-        "position, account, generation, verification, published_ns, digest"
+        "generation, verification, published_ns"
+    };
+}
+macro_rules! source {
+    () => {
+        concat!(verdict!(), ", account, position, digest")
     };
 }
 macro_rules! columns {
     () => {
         concat!(
-            without_keys!(),
+            source!(),
             ", signer, identity_key, identity_created_ns, identity_signature, pre_key, pre_created_ns, pre_signature"
         )
     };
 }
 
-/// The columns of bundles with their keys or without, and how many they are.
-pub(super) const fn columns(keys: bool) -> (&'static str, usize) {
-    if keys { (columns!(), 13) } else { (without_keys!(), 6) }
+impl Extent {
+    /// The columns for it, and how many they are.
+    pub(super) const fn columns(self) -> (&'static str, usize) {
+        match self {
+            Extent::Verdict => (verdict!(), 3),
+            Extent::Source => (source!(), 6),
+            Extent::Keys => (columns!(), 13),
+        }
+    }
 }
 
 impl Keys {
@@ -91,21 +121,40 @@ impl Keys {
 
 impl ContactBundle {
     pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<ContactBundle> {
-        ContactBundle::with(columns, true)
+        // The row says whose it is.
+        ContactBundle::of(Address::from([0; 20]), columns, Extent::Keys)
     }
 
-    /// With its keys or without, by the [`columns`] for that.
-    pub(super) fn with(columns: &mut Columns<'_>, keys: bool) -> Result<ContactBundle> {
+    /// So much of a wallet's bundle, by the [`columns`](Extent::columns) for that.
+    pub(super) fn of(
+        account: Address,
+        columns: &mut Columns<'_>,
+        extent: Extent,
+    ) -> Result<ContactBundle> {
         columns.table("derived.contact_bundles");
-        Ok(ContactBundle {
-            position: Position(columns.get()?),
-            account: columns.address()?,
+        let mut bundle = ContactBundle {
+            account,
             generation: columns.generation()?,
             verification: columns.verification()?,
             published_ns: columns.time()?,
-            digest: columns.digest()?,
-            keys: if keys { Some(Box::new(Keys::from_columns(columns)?)) } else { None },
-        })
+            source: None,
+            keys: None,
+        };
+        if extent >= Extent::Source {
+            bundle.account = columns.address()?;
+            let position = Position(columns.get()?);
+            bundle.source = Some(Source { position, digest: columns.digest()? });
+        }
+        if extent >= Extent::Keys {
+            bundle.keys = Some(Box::new(Keys::from_columns(columns)?));
+        }
+        Ok(bundle)
+    }
+
+    /// Where its envelope stands; 0 where it was asked for without.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.source.map_or(Position(0), |source| source.position)
     }
 }
 
@@ -113,7 +162,7 @@ impl Keyed<TimeOrder> for ContactBundle {
     const TIE: TieKind = TieKind::Position;
 
     fn key(&self, _: TimeOrder) -> Place {
-        Place { sort: Some(time::to_db(self.published_ns)), tie: Tie::Position(self.position.0) }
+        Place { sort: Some(time::to_db(self.published_ns)), tie: Tie::Position(self.position().0) }
     }
 }
 

@@ -5,7 +5,7 @@ use wire::Address;
 
 use super::{
     accounts::{self, Account},
-    contact_bundles::{self, ContactBundle},
+    contact_bundles::{ContactBundle, Extent},
     invites::{self, Invite, InviteFilter},
     page::{Page, PageRequest, TimeOrder},
     row::Columns,
@@ -21,16 +21,16 @@ pub struct Hops {
     pub sender: bool,
     /// To the recipient's.
     pub recipient: bool,
-    /// With their keys?
-    pub keys: bool,
+    /// So much of them.
+    pub extent: Extent,
 }
 
 /// Wallets with the bundle that clients would use for each; some may come more than once, with the same.
 pub type Bundles = Vec<(Address, Option<ContactBundle>)>;
 
 /// The current bundle of the wallet in a column, as `{name}`: one row, of nulls where there is none.
-fn join(name: &str, wallet: &str, keys: bool) -> String {
-    let (columns, _) = contact_bundles::columns(keys);
+fn join(name: &str, wallet: &str, extent: Extent) -> String {
+    let (columns, _) = extent.columns();
     format!(
         " left join lateral (
             select {columns} from derived.contact_bundles
@@ -39,13 +39,17 @@ fn join(name: &str, wallet: &str, keys: bool) -> String {
     )
 }
 
-/// A bundle that was joined.
-fn joined(columns: &mut Columns<'_>, keys: bool) -> Result<Option<ContactBundle>> {
+/// The bundle of a wallet that was joined.
+fn joined(
+    wallet: Address,
+    columns: &mut Columns<'_>,
+    extent: Extent,
+) -> Result<Option<ContactBundle>> {
     if columns.missing()? {
-        columns.skip(contact_bundles::columns(keys).1);
+        columns.skip(extent.columns().1);
         return Ok(None);
     }
-    ContactBundle::with(columns, keys).map(Some)
+    ContactBundle::of(wallet, columns, extent).map(Some)
 }
 
 impl Hops {
@@ -54,7 +58,7 @@ impl Hops {
         let (mut columns, mut joins) = (String::new(), String::new());
         for (name, wallet, _) in wallets.into_iter().filter(|(_, _, wanted)| *wanted) {
             columns.push_str(&format!(", {name}.*"));
-            joins.push_str(&join(name, wallet, self.keys));
+            joins.push_str(&join(name, wallet, self.extent));
         }
         Some(With { columns: columns.into(), joins: joins.into() })
     }
@@ -62,9 +66,10 @@ impl Hops {
     fn read(self, columns: &mut Columns<'_>) -> Result<(Invite, [Option<ContactBundle>; 2])> {
         let invite = Invite::from_columns(columns)?;
         let mut bundles = [None, None];
-        for (bundle, wanted) in bundles.iter_mut().zip([self.sender, self.recipient]) {
+        let wallets = [(invite.sender, self.sender), (invite.recipient, self.recipient)];
+        for (bundle, (wallet, wanted)) in bundles.iter_mut().zip(wallets) {
             if wanted {
-                *bundle = joined(columns, self.keys)?;
+                *bundle = joined(wallet, columns, self.extent)?;
             }
         }
         Ok((invite, bundles))
@@ -111,13 +116,13 @@ impl Snapshot {
     pub async fn accounts_with_bundles(
         &self,
         addresses: &[Address],
-        keys: bool,
+        extent: Extent,
     ) -> Result<(Vec<Account>, Bundles)> {
         let listed = accounts::COLUMNS;
         let text = format!(
             "select wanted.key, a.*, h.* from {{wanted}}
                left join lateral (select {listed} from derived.accounts where address = wanted.key) a on true{}",
-            join("h", "wanted.key", keys)
+            join("h", "wanted.key", extent)
         );
         let rows = self.rows(Statement::by_keys(&text, addresses, Vec::new())).await?;
         let (mut accounts, mut bundles) = (Vec::new(), Vec::new());
@@ -128,7 +133,7 @@ impl Snapshot {
             } else {
                 accounts.push(Account::from_columns(&mut columns)?);
             }
-            bundles.push((address, joined(&mut columns, keys)?));
+            bundles.push((address, joined(address, &mut columns, extent)?));
         }
         Ok((accounts, bundles))
     }

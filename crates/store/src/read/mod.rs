@@ -28,7 +28,9 @@ mod tests;
 
 pub use accounts::{Account, AccountFilter, AccountOrder};
 pub use analytics::{Split, Totals, Volume, VolumeFilter, Width};
-pub use contact_bundles::{ContactBundle, ContactBundleFilter, Key as BundleKey, Keys};
+pub use contact_bundles::{
+    ContactBundle, ContactBundleFilter, Extent, Key as BundleKey, Keys, Source,
+};
 pub use conversations::{Conversation, ConversationFilter, ConversationOrder};
 pub use envelopes::{COPIES, Envelope, EnvelopeFilter, EnvelopeOrder};
 pub use hop::{Bundles, Hops};

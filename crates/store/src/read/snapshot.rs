@@ -303,9 +303,9 @@ fn no_list() -> Error {
 /// The statement that tells the heads before each row of `text`, and once where there is none. One statement sees one
 /// moment. Only a nested loop can join like this, and it keeps the order of the rows.
 fn glance(text: &str) -> String {
-    let text = text.replace(HEAD, "(select head from heads)");
+    let text = text.replace(HEAD, "heads.head");
     format!(
-        "with heads as materialized ({HEADS}) select heads.log, heads.head, q.* from heads left join ({text}) q on true"
+        "select heads.log, heads.head, q.* from ({HEADS}) heads left join lateral ({text}) q on true"
     )
 }
 

@@ -153,14 +153,14 @@ async fn what_is_listed_and_what_a_row_says_are_the_same() {
             after,
             upto,
             size,
-            |row: &ContactBundle| row.position,
+            |row: &ContactBundle| row.position(),
             async |a, u, s| snapshot.contact_bundles_since(&filter, a, u, s).await.unwrap(),
         );
         let picked: Vec<_> = bundles
             .iter()
-            .filter(|row| row.position > after && row.position <= upto)
+            .filter(|row| row.position() > after && row.position() <= upto)
             .filter(|row| filter.matches(row))
-            .map(|row| row.position)
+            .map(|row| row.position())
             .collect();
         assert_eq!(found.await, picked, "{filter:?}");
     }

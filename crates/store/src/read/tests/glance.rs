@@ -75,8 +75,8 @@ async fn a_glance_answers_what_a_snapshot_does() {
         same!(db, |at| at.accounts_by_address(&wallets[..some(wallets.len())]));
         same!(db, |at| at.reachability(&wallets[..some(wallets.len())]));
         same!(db, |at| at.current_contact_bundles(&wallets[..some(wallets.len())]));
-        same!(db, |at| at.accounts_with_bundles(&wallets[..some(wallets.len())], true));
-        same!(db, |at| at.contact_bundles_by_position(&[bundles[0].position, head][..some(2)]));
+        same!(db, |at| at.accounts_with_bundles(&wallets[..some(wallets.len())], Extent::Keys));
+        same!(db, |at| at.contact_bundles_by_position(&[bundles[0].position(), head][..some(2)]));
         same!(db, |at| at.envelopes_by_position(&positions[..some(positions.len())]));
         same!(db, |at| at.messages_at(&positions[..some(positions.len())]));
         same!(db, |at| at.undecodables_at(&positions[..some(positions.len())]));
@@ -90,7 +90,7 @@ async fn a_glance_answers_what_a_snapshot_does() {
         same!(db, |at| at.count_invites_of(&wallets[..some(wallets.len())], &Default::default()));
     }
     same!(db, |at| at.accounts_by_address(&[nobody]));
-    same!(db, |at| at.accounts_with_bundles(&[nobody], true));
+    same!(db, |at| at.accounts_with_bundles(&[nobody], Extent::Verdict));
     same!(db, |at| at.invites_of(&[], &Default::default(), &time));
     same!(db, |at| at.envelopes_since(&Default::default(), positions[3], positions[9], 100));
     same!(db, |at| at.volume(
@@ -139,7 +139,7 @@ async fn bundles_that_come_with_rows_are_those_that_look_ups_find() {
     let filter = InviteFilter::default();
     let plain = snapshot.invites(&filter, &time).await.unwrap();
     for (sender, recipient) in [(false, false), (true, false), (false, true), (true, true)] {
-        let hops = Hops { sender, recipient, keys: true };
+        let hops = Hops { sender, recipient, extent: Extent::Keys };
         let (page, mut bundles) =
             snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
         assert!(page.rows == plain.rows && page.has_more == plain.has_more);
@@ -156,35 +156,39 @@ async fn bundles_that_come_with_rows_are_those_that_look_ups_find() {
         assert!(bundles.iter().map(|(wallet, _)| *wallet).eq(wallets.iter().copied()));
         let mut found: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
         let mut wanted = snapshot.current_contact_bundles(&wallets).await.unwrap();
-        found.sort_by_key(|bundle| bundle.position);
-        wanted.sort_by_key(|bundle| bundle.position);
+        found.sort_by_key(|bundle| bundle.position());
+        wanted.sort_by_key(|bundle| bundle.position());
         assert!(found == wanted);
         assert!(wallets.is_empty() || found.len() > 5);
 
-        let hops = Hops { keys: false, ..hops };
-        let (_, mut bundles) = snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
-        bundles.sort_by_key(|(wallet, _)| *wallet);
-        bundles.dedup();
-        let mut bare: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
-        bare.sort_by_key(|bundle| bundle.position);
-        assert_eq!(bare.len(), wanted.len());
-        for (bare, whole) in bare.into_iter().zip(&mut wanted) {
-            whole.keys = None;
-            assert!(bare == *whole);
+        for extent in [Extent::Source, Extent::Verdict] {
+            let hops = Hops { extent, ..hops };
+            let (_, mut bundles) =
+                snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
+            bundles.sort_by_key(|(wallet, _)| *wallet);
+            bundles.dedup();
+            let less: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
+            wanted.sort_by_key(|bundle| bundle.account);
+            for whole in &mut wanted {
+                whole.keys = None;
+                whole.source = whole.source.filter(|_| extent == Extent::Source);
+            }
+            assert!(less == wanted);
         }
 
         if wallets.is_empty() {
             continue;
         }
         wallets.push(wire::Address::from([1; 20]));
-        let (mut accounts, bundles) = snapshot.accounts_with_bundles(&wallets, true).await.unwrap();
+        let (mut accounts, bundles) =
+            snapshot.accounts_with_bundles(&wallets, Extent::Keys).await.unwrap();
         assert_eq!(bundles.len(), wallets.len());
         let mut wanted = snapshot.accounts_by_address(&wallets).await.unwrap();
         accounts.sort_by_key(|account| account.address);
         wanted.sort_by_key(|account| account.address);
         assert_eq!(accounts, wanted);
         let mut joined: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();
-        joined.sort_by_key(|bundle| bundle.position);
+        joined.sort_by_key(|bundle| bundle.position());
         assert!(joined == found);
     }
     snapshot.close().await.unwrap();

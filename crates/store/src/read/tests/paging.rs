@@ -201,9 +201,9 @@ async fn pages_of_any_size_in_any_direction_through_any_filter_give_each_row_onc
             bundles
                 .iter()
                 .filter(|b| b.account == *account && b.verification == Verification::Verified)
-                .max_by_key(|b| (b.published_ns, b.digest))
+                .max_by_key(|b| (b.published_ns, b.source.map(|source| source.digest)))
         })
-        .map(|bundle| bundle.position)
+        .map(|bundle| bundle.position())
         .collect();
     assert!(newest.len() > 20);
 
@@ -260,7 +260,7 @@ async fn pages_of_any_size_in_any_direction_through_any_filter_give_each_row_onc
             filter.account.is_none_or(|a| b.account == a)
                 && filter.generation.is_none_or(|g| b.generation == g)
                 && filter.verification.as_ref().is_none_or(|list| list.contains(&b.verification))
-                && (!filter.current_only || newest.contains(&b.position))
+                && (!filter.current_only || newest.contains(&b.position()))
                 && filter.after.is_none_or(|ns| b.published_ns >= ns)
                 && filter.before.is_none_or(|ns| b.published_ns < ns)
         };

@@ -307,7 +307,8 @@ async fn nothing_that_can_be_asked_reads_a_big_table_from_end_to_end() {
         topics
     );
     for number in 0..8 {
-        let hops = Hops { sender: number & 1 > 0, recipient: number & 2 > 0, keys: number & 4 > 0 };
+        let extent = if number & 4 > 0 { Extent::Keys } else { Extent::Verdict };
+        let hops = Hops { sender: number & 1 > 0, recipient: number & 2 > 0, extent };
         readers
             .pages(
                 "invites_with_bundles",
@@ -323,8 +324,8 @@ async fn nothing_that_can_be_asked_reads_a_big_table_from_end_to_end() {
     find!(readers, accounts_by_address, wallets);
     find!(readers, reachability, wallets);
     find!(readers, current_contact_bundles, wallets);
-    find!(readers, accounts_with_bundles, wallets, true);
-    find!(readers, accounts_with_bundles, wallets, false);
+    find!(readers, accounts_with_bundles, wallets, Extent::Keys);
+    find!(readers, accounts_with_bundles, wallets, Extent::Verdict);
     find!(readers, contact_bundles_by_position, positions);
     find!(readers, welcomes_by_position, positions);
     find!(readers, envelopes_by_position, positions);
