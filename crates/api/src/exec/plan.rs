@@ -19,6 +19,7 @@ use serde_json::{Map, Value as Json};
 use store::read::Extent;
 
 use super::object::Object;
+use crate::types::{extent, is_delivery};
 
 /// Plans of one document, at most: it may have several operations, and directives that variables decide.
 const PLANS: usize = 16;
@@ -91,6 +92,8 @@ pub(crate) struct Plan {
     pub(crate) introspects: bool,
     /// How much it shows of contact bundles.
     pub(crate) bundles: Extent,
+    /// Does it show where invitations went?
+    pub(crate) deliveries: bool,
     defaults: HashMap<Name, ConstValue>,
 }
 
@@ -158,6 +161,7 @@ pub(crate) struct Compiler<'d> {
     statements: usize,
     introspects: bool,
     bundles: Extent,
+    deliveries: bool,
 }
 
 /// The fields of one key, which are one field.
@@ -176,6 +180,7 @@ impl<'d> Compiler<'d> {
             statements: 0,
             introspects: false,
             bundles: Extent::default(),
+            deliveries: false,
         }
     }
 
@@ -190,6 +195,7 @@ impl<'d> Compiler<'d> {
             statements: self.statements,
             introspects: self.introspects,
             bundles: self.bundles,
+            deliveries: self.deliveries,
             defaults: defaults.collect(),
         }
     }
@@ -297,8 +303,10 @@ impl<'d> Compiler<'d> {
                     None => continue,
                 },
             };
-            if table.name == "ContactBundle" {
-                self.bundles = self.bundles.max(crate::types::extent(name));
+            match table.name {
+                "ContactBundle" => self.bundles = self.bundles.max(extent(name)),
+                "Invite" => self.deliveries |= is_delivery(name),
+                _ => {}
             }
             let mut key = Vec::with_capacity(response.len() + 3);
             super::leaf::text(response, &mut key);

@@ -33,7 +33,7 @@ impl Item {
     pub(crate) fn position(&self) -> Option<Position> {
         match self {
             Item::Envelope(row) => Some(row.position),
-            Item::Invite(row) => Some(row.first_position),
+            Item::Invite(row) => Some(row.position()),
             Item::ContactBundle(row) => Some(row.position()),
             Item::Welcome(row) => Some(row.position),
             Item::Status => None,

@@ -24,6 +24,7 @@ mod welcome;
 mod words;
 
 pub(crate) use contact_bundle::extent;
+pub(crate) use invite::is_delivery;
 pub(crate) use lists::Listed;
 pub(crate) use query::Query;
 pub(crate) use status::log_cursor;

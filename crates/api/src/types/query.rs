@@ -249,6 +249,7 @@ async fn invites(call: Call<'_>, _: &[Query], mut asked: InvitePages) -> Page<re
         sender: bundles(call.below(), "sender") > 0,
         recipient: bundles(call.below(), "recipient") > 0,
         extent: call.plan().bundles,
+        delivery: call.plan().deliveries,
     };
     if !hops.sender && !hops.recipient {
         return lists::list(call, filter, order, args).await;

@@ -116,7 +116,7 @@ fn envelope(item: &Item) -> Result<Edge<Envelope>, Trouble> {
 
 fn invite(item: &Item) -> Result<Edge<Invite>, Trouble> {
     match item {
-        Item::Invite(row) => Ok(edge(row.first_position, row.clone())),
+        Item::Invite(row) => Ok(edge(row.position(), row.clone())),
         _ => Err(unwanted()),
     }
 }

@@ -23,6 +23,8 @@ pub struct Hops {
     pub recipient: bool,
     /// So much of them.
     pub extent: Extent,
+    /// With the invitations' [`Delivery`](super::Delivery)? To reach the recipient's bundle needs it.
+    pub delivery: bool,
 }
 
 /// Wallets with the bundle that clients would use for each; some may come more than once, with the same.
@@ -63,12 +65,21 @@ impl Hops {
         Some(With { columns: columns.into(), joins: joins.into() })
     }
 
+    fn list(self) -> List {
+        let all = List { with: self.with(), ..invites::LIST };
+        if self.delivery { all } else { List { columns: invites::WITHOUT_DELIVERY, ..all } }
+    }
+
+    /// The wallets of an invitation whose bundles are wanted.
+    fn wallets(self, invite: &Invite) -> [Option<Address>; 2] {
+        [Some(invite.sender).filter(|_| self.sender), invite.recipient().filter(|_| self.recipient)]
+    }
+
     fn read(self, columns: &mut Columns<'_>) -> Result<(Invite, [Option<ContactBundle>; 2])> {
-        let invite = Invite::from_columns(columns)?;
+        let invite = Invite::with(columns, self.delivery)?;
         let mut bundles = [None, None];
-        let wallets = [(invite.sender, self.sender), (invite.recipient, self.recipient)];
-        for (bundle, (wallet, wanted)) in bundles.iter_mut().zip(wallets) {
-            if wanted {
+        for (bundle, wallet) in bundles.iter_mut().zip(self.wallets(&invite)) {
+            if let Some(wallet) = wallet {
                 *bundle = joined(wallet, columns, self.extent)?;
             }
         }
@@ -79,13 +90,9 @@ impl Hops {
     fn split(self, page: Page<(Invite, [Option<ContactBundle>; 2])>) -> (Page<Invite>, Bundles) {
         let mut bundles = Vec::new();
         let mut rows = Vec::with_capacity(page.rows.len());
-        for (invite, [of_sender, of_recipient]) in page.rows {
-            if self.sender {
-                bundles.push((invite.sender, of_sender));
-            }
-            if self.recipient {
-                bundles.push((invite.recipient, of_recipient));
-            }
+        for (invite, found) in page.rows {
+            let wallets = self.wallets(&invite).into_iter().zip(found);
+            bundles.extend(wallets.filter_map(|(wallet, found)| Some((wallet?, found))));
             rows.push(invite);
         }
         (Page { rows, has_more: page.has_more }, bundles)
@@ -103,9 +110,10 @@ impl Snapshot {
         request: &PageRequest<TimeOrder>,
         hops: Hops,
     ) -> Result<(Page<Invite>, Bundles)> {
-        let list = List { with: hops.with(), ..invites::LIST };
+        let hops = Hops { delivery: hops.delivery || hops.recipient, ..hops };
         let conditions = filter.filter(Filter::default());
-        let page = self.page(&list, conditions, request, |columns| hops.read(columns)).await?;
+        let page =
+            self.page(&hops.list(), conditions, request, |columns| hops.read(columns)).await?;
         Ok(hops.split(page))
     }
 

@@ -18,37 +18,77 @@ pub struct Invite {
     pub id: Uuid,
     /// Who invites, as the header claims.
     pub sender: Address,
-    /// Who is invited.
-    pub recipient: Address,
     /// When, as the header says.
     pub created_ns: u64,
     /// What the signatures of both bundles say.
     pub verification: Verification,
+    /// Where it went; None where it was asked for without.
+    pub delivery: Option<Delivery>,
+}
+
+/// Where an invitation went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Who is invited.
+    pub recipient: Address,
     /// Is there a copy in the sender's inbox?
-    pub delivered_to_sender: bool,
+    pub to_sender: bool,
     /// Is there a copy in the recipient's inbox?
-    pub delivered_to_recipient: bool,
+    pub to_recipient: bool,
     /// Where the first copy stands.
     pub first_position: Position,
 }
 
+macro_rules! without_delivery {
+    () => {
+        "id, sender, created_ns, verification"
+    };
+}
 macro_rules! columns {
     () => {
-        "id, sender, recipient, created_ns, verification, delivered_to_sender, delivered_to_recipient, first_position"
+        concat!(
+            without_delivery!(),
+            ", recipient, delivered_to_sender, delivered_to_recipient, first_position"
+        )
     };
 }
 
 impl Invite {
     pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<Invite> {
+        Invite::with(columns, true)
+    }
+
+    /// From the columns of [`LIST`], or those of [`WITHOUT_DELIVERY`].
+    pub(super) fn with(columns: &mut Columns<'_>, delivery: bool) -> Result<Invite> {
         columns.table("derived.invites");
         Ok(Invite {
             id: columns.get()?,
             sender: columns.address()?,
-            recipient: columns.address()?,
             created_ns: columns.time()?,
             verification: columns.verification()?,
-            delivered_to_sender: columns.get()?,
-            delivered_to_recipient: columns.get()?,
+            delivery: if delivery { Some(Delivery::from_columns(columns)?) } else { None },
+        })
+    }
+
+    /// Who is invited; None where it was asked for without.
+    #[must_use]
+    pub fn recipient(&self) -> Option<Address> {
+        self.delivery.map(|delivery| delivery.recipient)
+    }
+
+    /// Where the first copy stands; 0 where it was asked for without.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.delivery.map_or(Position(0), |delivery| delivery.first_position)
+    }
+}
+
+impl Delivery {
+    fn from_columns(columns: &mut Columns<'_>) -> Result<Delivery> {
+        Ok(Delivery {
+            recipient: columns.address()?,
+            to_sender: columns.get()?,
+            to_recipient: columns.get()?,
             first_position: Position(columns.get()?),
         })
     }
@@ -105,6 +145,9 @@ impl InviteFilter {
         filter
     }
 }
+
+/// Columns of a page that does not show where its invitations went.
+pub(super) const WITHOUT_DELIVERY: &str = without_delivery!();
 
 pub(super) const LIST: List = List {
     columns: columns!(),

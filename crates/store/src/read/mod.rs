@@ -34,7 +34,7 @@ pub use contact_bundles::{
 pub use conversations::{Conversation, ConversationFilter, ConversationOrder};
 pub use envelopes::{COPIES, Envelope, EnvelopeFilter, EnvelopeOrder};
 pub use hop::{Bundles, Hops};
-pub use invites::{Invite, InviteFilter};
+pub use invites::{Delivery, Invite, InviteFilter};
 pub use messages::{Message, MessageFilter};
 pub use page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder};
 pub use snapshot::{Heads, Snapshot};

@@ -173,8 +173,11 @@ impl InviteFilter {
     #[must_use]
     pub fn matches(&self, invite: &Invite) -> bool {
         is(self.sender, invite.sender)
-            && is(self.recipient, invite.recipient)
-            && self.participants.iter().all(|who| *who == invite.sender || *who == invite.recipient)
+            && (self.recipient.is_none() || self.recipient == invite.recipient())
+            && self
+                .participants
+                .iter()
+                .all(|who| *who == invite.sender || Some(*who) == invite.recipient())
             && any_of(self.verification.as_ref(), &invite.verification)
             && within(invite.created_ns, self.after, self.before)
     }

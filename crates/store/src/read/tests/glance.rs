@@ -41,7 +41,8 @@ async fn a_glance_answers_what_a_snapshot_does() {
     let head = snapshot.head();
     assert_eq!(snapshot.lag(), 1);
     snapshot.close().await.unwrap();
-    let wallets: Vec<_> = invites.iter().flat_map(|i| [i.sender, i.recipient]).collect();
+    let wallets: Vec<_> =
+        invites.iter().flat_map(|i| [Some(i.sender), i.recipient()]).flatten().collect();
     let positions: Vec<_> = envelopes.iter().map(|e| e.position).collect();
     let keys: Vec<_> = envelopes.iter().map(|e| e.topic_key).collect();
     let payloads: Vec<_> = envelopes.iter().map(|e| e.payload_key).collect();
@@ -139,14 +140,14 @@ async fn bundles_that_come_with_rows_are_those_that_look_ups_find() {
     let filter = InviteFilter::default();
     let plain = snapshot.invites(&filter, &time).await.unwrap();
     for (sender, recipient) in [(false, false), (true, false), (false, true), (true, true)] {
-        let hops = Hops { sender, recipient, extent: Extent::Keys };
+        let hops = Hops { sender, recipient, extent: Extent::Keys, delivery: true };
         let (page, mut bundles) =
             snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
         assert!(page.rows == plain.rows && page.has_more == plain.has_more);
         let mut wallets: Vec<_> = page
             .rows
             .iter()
-            .flat_map(|i| [sender.then_some(i.sender), recipient.then_some(i.recipient)])
+            .flat_map(|i| [sender.then_some(i.sender), i.recipient().filter(|_| recipient)])
             .flatten()
             .collect();
         wallets.sort();
@@ -162,9 +163,12 @@ async fn bundles_that_come_with_rows_are_those_that_look_ups_find() {
         assert!(wallets.is_empty() || found.len() > 5);
 
         for extent in [Extent::Source, Extent::Verdict] {
-            let hops = Hops { extent, ..hops };
-            let (_, mut bundles) =
+            let hops = Hops { extent, delivery: false, ..hops };
+            let (page, mut bundles) =
                 snapshot.invites_with_bundles(&filter, &time, hops).await.unwrap();
+            let delivery = |invite: &Invite| invite.delivery.filter(|_| recipient);
+            let due = plain.rows.iter().map(|i| Invite { delivery: delivery(i), ..i.clone() });
+            assert!(page.rows.into_iter().eq(due));
             bundles.sort_by_key(|(wallet, _)| *wallet);
             bundles.dedup();
             let less: Vec<_> = bundles.into_iter().filter_map(|(_, bundle)| bundle).collect();

@@ -84,7 +84,8 @@ async fn lists_under_many_parents_are_what_they_are_one_by_one() {
     let time = [TimeOrder];
     let all = PageRequest::first(TimeOrder, true, ALL);
     let invites = at.invites(&InviteFilter::default(), &all).await.unwrap().rows;
-    let wallets: Vec<_> = invites.iter().flat_map(|i| [i.sender, i.recipient]).collect();
+    let wallets: Vec<_> =
+        invites.iter().flat_map(|i| [Some(i.sender), i.recipient()]).flatten().collect();
     let conversations = PageRequest::first(ConversationOrder::MessageCount, true, 60);
     let conversations =
         at.conversations(&ConversationFilter::default(), &conversations).await.unwrap().rows;
@@ -104,7 +105,7 @@ async fn lists_under_many_parents_are_what_they_are_one_by_one() {
         let put = |filter: &mut InviteFilter, parent| filter.participants.insert(0, parent);
         let busy: Vec<_> = if filter.sender.is_some() || !filter.participants.is_empty() {
             let with = invites.iter().filter(|i| i.sender == who);
-            with.flat_map(|i| [i.sender, i.recipient]).collect()
+            with.flat_map(|i| [Some(i.sender), i.recipient()]).flatten().collect()
         } else {
             wallets.clone()
         };

@@ -308,7 +308,8 @@ async fn nothing_that_can_be_asked_reads_a_big_table_from_end_to_end() {
     );
     for number in 0..8 {
         let extent = if number & 4 > 0 { Extent::Keys } else { Extent::Verdict };
-        let hops = Hops { sender: number & 1 > 0, recipient: number & 2 > 0, extent };
+        let delivery = number & 4 > 0;
+        let hops = Hops { sender: number & 1 > 0, recipient: number & 2 > 0, extent, delivery };
         readers
             .pages(
                 "invites_with_bundles",
