@@ -27,23 +27,51 @@ impl Place {
 }
 
 /// The cursor of a row.
-pub(crate) fn encode(place: Place, key: &Key) -> String {
-    let mut bytes = Vec::with_capacity(40);
-    bytes.push(VERSION);
-    bytes.extend(place.0.to_be_bytes());
-    match key.sort {
-        None => bytes.push(0),
-        Some(sort) => {
-            bytes.push(1);
-            bytes.extend(sort.to_be_bytes());
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    pub(crate) place: Place,
+    pub(crate) key: Key,
+}
+
+impl Cursor {
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(40);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&self.place.0.to_be_bytes());
+        match self.key.sort {
+            None => bytes.push(0),
+            Some(sort) => {
+                bytes.push(1);
+                bytes.extend_from_slice(&sort.to_be_bytes());
+            }
         }
+        match &self.key.tie {
+            Tie::Uuid(key) => bytes.extend_from_slice(key.as_bytes()),
+            Tie::Bytes(key) => bytes.extend_from_slice(key),
+            Tie::Position(key) => bytes.extend_from_slice(&key.to_be_bytes()),
+        }
+        bytes
     }
-    match &key.tie {
-        Tie::Uuid(key) => bytes.extend(key.as_bytes()),
-        Tie::Bytes(key) => bytes.extend(key),
-        Tie::Position(key) => bytes.extend(key.to_be_bytes()),
+
+    /// As readers see it.
+    pub(crate) fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.bytes())
     }
-    URL_SAFE_NO_PAD.encode(bytes)
+
+    /// Writes it into an answer.
+    pub(crate) fn spell(&self, to: &mut Vec<u8>) {
+        base64(&self.bytes(), to);
+    }
+}
+
+/// Writes opaque text: base64 of bytes, with the alphabet that needs no escapes anywhere.
+pub(crate) fn base64(bytes: &[u8], to: &mut Vec<u8>) {
+    let begins = to.len();
+    to.resize(begins + bytes.len() / 3 * 4 + 4, 0);
+    let (_, free) = to.split_at_mut(begins);
+    // Four characters for three bytes, and as many at most for the last ones.
+    let written = URL_SAFE_NO_PAD.encode_slice(bytes, free).unwrap_or(0);
+    to.truncate(begins + written);
 }
 
 /// The row of a cursor.
@@ -95,7 +123,7 @@ mod tests {
             Key { sort: None, tie: Tie::Position(i64::MAX) },
             Key { sort: Some(-1), tie: Tie::Bytes(vec![9; 20]) },
         ] {
-            let text = encode(place, &key);
+            let text = Cursor { place, key: key.clone() }.encode();
             assert_eq!(decode(&text, place, key.tie.kind()).unwrap(), key);
         }
     }
@@ -103,7 +131,8 @@ mod tests {
     #[test]
     fn what_is_no_cursor_of_the_list_is_refused() {
         let place = Place::of("topics", "LAST_SEEN", "");
-        let text = encode(place, &Key { sort: Some(1), tie: Tie::Position(1) });
+        let key = Key { sort: Some(1), tie: Tie::Position(1) };
+        let text = Cursor { place, key }.encode();
         let other = Place::of("topics", "FIRST_SEEN", "");
         assert_eq!(decode(&text, other, TieKind::Position).unwrap_err().code, Code::BadCursor);
         for broken in ["", "A", "AQ", "!!", &text[..text.len() - 2], &format!("{text}AAAA")] {

@@ -171,14 +171,14 @@ impl Ready {
     }
 
     /// The operation's name, for the log.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> Option<&str> {
         let name = self.operation_name.as_deref();
         // A name may be as long as a document.
         name.or_else(|| {
             let mut operations = self.known.document.parsed.operations.iter();
             operations.next().and_then(|(name, _)| name).map(|name| name.as_str())
         })
-        .map_or("", |name| name.get(..64).unwrap_or(name))
+        .map(|name| name.get(..64).unwrap_or(name))
     }
 
     /// The document's hash, as much of it as a log needs.

@@ -1,9 +1,13 @@
 //! Ids of nodes: what the thing is and the name that it has on the network, so that they outlive every rebuild.
 
+use std::borrow::Cow;
+
 use async_graphql::ID;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 use wire::{Address, Digest};
+
+use crate::cursor;
 
 /// What an id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,19 +24,22 @@ pub(crate) enum NodeId {
 }
 
 impl NodeId {
-    pub(crate) fn encode(&self) -> ID {
-        let text = match self {
-            NodeId::Topic(name) => format!("Topic:{name}"),
-            NodeId::Envelope(digest, ns) => format!("Envelope:{digest}:{ns}"),
-            NodeId::Account(address) => format!("Account:{}", address.lower()),
-            NodeId::ContactBundle(digest, ns) => format!("ContactBundle:{digest}:{ns}"),
-            NodeId::Invite(id) => format!("Invite:{}", id.simple()),
-            NodeId::Conversation(name) => format!("Conversation:{name}"),
-            NodeId::Message(id) => format!("Message:{}", id.simple()),
-            NodeId::Welcome(digest, ns) => format!("Welcome:{digest}:{ns}"),
-            NodeId::Installation(key) => format!("Installation:{}", hex::encode(key)),
+    /// Writes it into an answer.
+    pub(crate) fn spell(&self, to: &mut Vec<u8>) {
+        let (kind, key): (_, Cow<'_, str>) = match self {
+            NodeId::Topic(name) => ("Topic:", name.into()),
+            NodeId::Envelope(digest, ns) => ("Envelope:", format!("{digest}:{ns}").into()),
+            NodeId::Account(address) => ("Account:", address.lower().into()),
+            NodeId::ContactBundle(digest, ns) => {
+                ("ContactBundle:", format!("{digest}:{ns}").into())
+            }
+            NodeId::Invite(id) => ("Invite:", hex::encode(id).into()),
+            NodeId::Conversation(name) => ("Conversation:", name.into()),
+            NodeId::Message(id) => ("Message:", hex::encode(id).into()),
+            NodeId::Welcome(digest, ns) => ("Welcome:", format!("{digest}:{ns}").into()),
+            NodeId::Installation(key) => ("Installation:", hex::encode(key).into()),
         };
-        ID(URL_SAFE_NO_PAD.encode(text))
+        cursor::base64([kind, &*key].concat().as_bytes(), to);
     }
 
     /// `None` for what is no id of ours.
@@ -75,7 +82,9 @@ mod tests {
             NodeId::Welcome(Digest::from([6; 32]), 1),
             NodeId::Installation([5; 32]),
         ] {
-            assert_eq!(NodeId::decode(&id.encode()), Some(id));
+            let mut text = Vec::new();
+            id.spell(&mut text);
+            assert_eq!(NodeId::decode(&ID(String::from_utf8(text).unwrap())), Some(id));
         }
     }
 

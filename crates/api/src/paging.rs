@@ -5,7 +5,7 @@ use std::sync::Arc;
 use store::read::{Key, Keyed, Page, PageRequest};
 
 use crate::{
-    cursor::{self, Place},
+    cursor::{self, Cursor, Place},
     error::{Code, Trouble},
     exec::{Call, Object, Output, Statements, Table, object},
     scalars::UInt64,
@@ -68,19 +68,14 @@ impl Args {
 /// A row of a page, and where it stands.
 #[derive(Clone)]
 pub(crate) struct Edge<T> {
-    place: Place,
-    key: Key,
+    cursor: Cursor,
     node: T,
 }
 
 impl<T> Edge<T> {
     /// A row that stands there in the list.
     pub(crate) fn new(place: Place, key: Key, node: T) -> Edge<T> {
-        Edge { place, key, node }
-    }
-
-    fn cursor(&self) -> String {
-        cursor::encode(self.place, &self.key)
+        Edge { cursor: Cursor { place, key }, node }
     }
 }
 
@@ -89,8 +84,8 @@ impl<T> Edge<T> {
 pub(crate) struct PageInfo {
     has_previous: bool,
     has_next: bool,
-    start: Option<String>,
-    end: Option<String>,
+    start: Option<Cursor>,
+    end: Option<Cursor>,
 }
 
 object!(
@@ -153,8 +148,8 @@ where
         .inline("pageInfo", "Where the page stands in the list.", |page: &Connection<T>| PageInfo {
             has_previous: page.has_previous,
             has_next: page.has_next,
-            start: page.edges.first().map(Edge::cursor),
-            end: page.edges.last().map(Edge::cursor),
+            start: page.edges.first().map(|edge| edge.cursor.clone()),
+            end: page.edges.last().map(|edge| edge.cursor.clone()),
         })
         .inline("edges", "The rows, with their cursors.", |page: &Connection<T>| page.edges.clone())
         .inline("nodes", "The rows.", |page: &Connection<T>| {
@@ -172,7 +167,7 @@ where
 pub(crate) fn edge_table<T: Object + Output + Clone>(name: &'static str) -> Table<Edge<T>> {
     Table::new(name, "A row of a list.")
         .leaf("cursor", "Where it stands: for `after` and `before`.", |edge: &Edge<T>| {
-            edge.cursor()
+            edge.cursor.clone()
         })
         .inline("node", "The row.", |edge: &Edge<T>| edge.node.clone())
 }

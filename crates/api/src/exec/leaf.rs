@@ -4,7 +4,11 @@ use async_graphql::{ID, OutputType, registry::Registry, resolver_utils::EnumType
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::output::{Column, Output, ready};
-use crate::scalars::{Address, Base64, DateTime, Hex, UInt64};
+use crate::{
+    cursor::Cursor,
+    node_id::NodeId,
+    scalars::{Address, Base64, DateTime, Hex, UInt64},
+};
 
 /// A value without fields.
 pub(crate) trait Leaf {
@@ -16,8 +20,13 @@ pub(crate) trait Leaf {
 
 /// Text that needs no escapes.
 fn plain(text: &str, to: &mut Vec<u8>) {
+    quoted(to, |to| to.extend_from_slice(text.as_bytes()));
+}
+
+/// What is written without a character that needs escapes.
+fn quoted(to: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     to.push(b'"');
-    to.extend_from_slice(text.as_bytes());
+    write(to);
     to.push(b'"');
 }
 
@@ -27,11 +36,12 @@ pub(super) fn text(text: &str, to: &mut Vec<u8>) {
     let _ = serde_json::to_writer(to, text);
 }
 
+/// Types, each as one of the schema's.
 macro_rules! leaf {
-    ($($type:ty, |$value:ident, $to:ident| $write:expr;)*) => { $(
+    ($($type:ty as $shown:ty, |$value:ident, $to:ident| $write:expr;)*) => { $(
         impl Leaf for $type {
             fn describe(registry: &mut Registry) -> String {
-                <$type as OutputType>::create_type_info(registry)
+                <$shown as OutputType>::create_type_info(registry)
             }
 
             fn write(&self, $to: &mut Vec<u8>) {
@@ -42,7 +52,7 @@ macro_rules! leaf {
 
         impl Output for $type {
             fn describe(registry: &mut Registry) -> String {
-                <$type as OutputType>::create_type_info(registry)
+                <Self as Leaf>::describe(registry)
             }
 
             ready!(Leaves);
@@ -51,16 +61,17 @@ macro_rules! leaf {
 }
 
 leaf! {
-    bool, |value, to| to.extend_from_slice(if *value { b"true" } else { b"false" });
-    i32, |value, to| to.extend_from_slice(value.to_string().as_bytes());
-    f64, |value, to| { let _ = serde_json::to_writer(to, value); };
-    String, |value, to| text(value, to);
-    ID, |value, to| text(value, to);
-    UInt64, |value, to| plain(&value.0.to_string(), to);
-    DateTime, |value, to| { to.push(b'"'); value.spell(to); to.push(b'"'); };
-    Hex, |value, to| plain(&hex::encode_prefixed(&value.0), to);
-    Base64, |value, to| plain(&STANDARD.encode(&value.0), to);
-    Address, |value, to| { to.push(b'"'); to.extend_from_slice(&value.0.ascii()); to.push(b'"'); };
+    bool as bool, |value, to| to.extend_from_slice(if *value { b"true" } else { b"false" });
+    i32 as i32, |value, to| to.extend_from_slice(value.to_string().as_bytes());
+    f64 as f64, |value, to| { let _ = serde_json::to_writer(to, value); };
+    String as String, |value, to| text(value, to);
+    NodeId as ID, |value, to| quoted(to, |to| value.spell(to));
+    Cursor as String, |value, to| quoted(to, |to| value.spell(to));
+    UInt64 as UInt64, |value, to| plain(&value.0.to_string(), to);
+    DateTime as DateTime, |value, to| quoted(to, |to| value.spell(to));
+    Hex as Hex, |value, to| plain(&hex::encode_prefixed(&value.0), to);
+    Base64 as Base64, |value, to| plain(&STANDARD.encode(&value.0), to);
+    Address as Address, |value, to| quoted(to, |to| to.extend_from_slice(&value.0.ascii()));
 }
 
 /// The word of an enum's value.

@@ -52,8 +52,8 @@ impl Record {
         }
     }
 
-    fn key(&self) -> &str {
-        self.key.get().map_or("", |holder| holder.name())
+    fn key(&self) -> Option<&str> {
+        self.key.get().map(|holder| holder.name())
     }
 
     /// It never became an operation. `status` is what was sent, where the refusal has one of its own.

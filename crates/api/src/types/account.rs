@@ -51,7 +51,7 @@ object!(
     Table::new("Account", "A wallet.")
         .implements("Node")
         .complete(SEEN, complete)
-        .leaf("id", ID, |account: &Account| NodeId::Account(account.address).encode())
+        .leaf("id", ID, |account: &Account| NodeId::Account(account.address))
         .leaf("address", "Its address.", |account| Address(account.address))
         .load(
             "contactBundle",

@@ -26,7 +26,7 @@ object!(
     .member_of("Payload")
     .inline("id", ID, |bundle: &ContactBundle| {
         let Source { digest, .. } = source(bundle)?;
-        Ok::<_, Trouble>(NodeId::ContactBundle(digest, bundle.published_ns).encode())
+        Ok::<_, Trouble>(NodeId::ContactBundle(digest, bundle.published_ns))
     })
     .inline("account", "The wallet whose contact topic it was published on.", |bundle| {
         Account::at(bundle.account)

@@ -21,7 +21,7 @@ object!(
         "A dm or m- topic (an ephemeral mE- topic is a conversation of its own)."
     )
     .implements("Node")
-    .leaf("id", ID, |one: &Conversation| NodeId::Conversation(one.name.clone()).encode())
+    .leaf("id", ID, |one: &Conversation| NodeId::Conversation(one.name.clone()))
     .load(
         "topic",
         "The topic that it is held on.",

@@ -20,7 +20,7 @@ object!(
     Table::new("Envelope", "What was published: bytes on a topic, at a time that its sender set.")
         .implements("Node")
         .leaf("id", ID, |envelope: &Envelope| {
-            NodeId::Envelope(envelope.digest, envelope.timestamp_ns).encode()
+            NodeId::Envelope(envelope.digest, envelope.timestamp_ns)
         })
         .load(
             "topic",

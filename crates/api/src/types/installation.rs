@@ -19,7 +19,7 @@ object!(
     Installation,
     Table::new("Installation", "A device of a user of MLS: what its topics tell of it.")
         .implements("Node")
-        .leaf("id", ID, |one: &Installation| NodeId::Installation(one.key).encode())
+        .leaf("id", ID, |one: &Installation| NodeId::Installation(one.key))
         .leaf("key", "Its public key, which its topics are named by.", |one| Hex(one.key.to_vec()))
         .load("welcomes", "What it was invited to, newest first.", Statements::of(1), welcomes)
 );

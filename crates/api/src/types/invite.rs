@@ -14,7 +14,7 @@ object!(
     Table::new("Invite", "One invitation, however many inboxes hold a copy of it.")
         .implements("Node")
         .member_of("Payload")
-        .leaf("id", ID, |invite: &Invite| NodeId::Invite(invite.id).encode())
+        .leaf("id", ID, |invite: &Invite| NodeId::Invite(invite.id))
         .inline(
             "sender",
             "Claimed by the header: bundles are public, so a header proves that both identities exist, not who wrote it.",

@@ -22,7 +22,7 @@ object!(
     )
     .implements("Node")
     .member_of("Payload")
-    .leaf("id", ID, |message: &Message| NodeId::Message(message.id).encode())
+    .leaf("id", ID, |message: &Message| NodeId::Message(message.id))
     .leaf("generation", "V1 or V2.", |message| Generation::from(message.generation))
     .load(
         "conversation",

@@ -9,7 +9,7 @@ use store::{
 };
 
 use crate::{
-    cursor::{self, Place},
+    cursor::{Cursor, Place},
     error::Trouble,
     exec::{Call, Statements, Table, object},
     scalars::{DateTime, UInt64},
@@ -19,7 +19,7 @@ use crate::{
 /// The cursor of a position in the log: it fits every list in the order of indexing.
 pub(crate) fn log_cursor(position: Position) -> Option<String> {
     let key = Key { sort: None, tie: Tie::Position(position.0) };
-    (position.0 > 0).then(|| cursor::encode(Place::LOG, &key))
+    (position.0 > 0).then(|| Cursor { place: Place::LOG, key }.encode())
 }
 
 /// How far the index is.

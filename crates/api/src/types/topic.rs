@@ -17,7 +17,7 @@ object!(
     Topic,
     Table::new("Topic", "A name on the network that envelopes are published under.")
         .implements("Node")
-        .leaf("id", ID, |topic: &Topic| NodeId::Topic(topic.name.clone()).encode())
+        .leaf("id", ID, |topic: &Topic| NodeId::Topic(topic.name.clone()))
         .leaf(
             "name",
             "The name as the network spells it: /xmtp/0/invite-0x…/proto; binary topics as <kind>/<hex>, e.g. \

@@ -14,7 +14,7 @@ object!(
         .implements("Node")
         .member_of("Payload")
         .leaf("id", ID, |welcome: &Welcome| {
-            NodeId::Welcome(welcome.digest, welcome.published_ns).encode()
+            NodeId::Welcome(welcome.digest, welcome.published_ns)
         })
         .inline(
             "installation",
