@@ -1,6 +1,6 @@
 //! One operation that has one answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -39,10 +39,11 @@ impl Executed {
 pub(super) async fn execute(shared: &Shared, ready: &Ready) -> Result<Executed, Refused> {
     let time = shared.exposure.timeout;
     let limits = shared.intake.limits();
+    let began = Instant::now();
     let answering = shared.near.answer(ready, limits.answer_bytes);
     let Ok(answer) = tokio::time::timeout(time, answering).await else {
         let message = format!("no answer within {} s: ask for less at once", time.as_secs());
-        return Err(Refused::new(504, "TIMEOUT", &message));
+        return Err(Refused::late(&message, time, began.elapsed()));
     };
     let mut answer = answer?;
     if ready.wants_cost {

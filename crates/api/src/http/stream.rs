@@ -1,6 +1,6 @@
 //! Event streams: one operation a response.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use actix_web::{HttpResponse, http::header, web};
 use async_graphql::parser::types::OperationType;
@@ -52,9 +52,10 @@ pub(super) async fn open(
     ready: &Ready,
     last: Option<&str>,
 ) -> Result<Result<Opened, serde_json::Value>, Refused> {
-    let opening = shared.graph.open(ready);
-    let Ok(opened) = tokio::time::timeout(shared.exposure.timeout, opening).await else {
-        return Err(Refused::new(504, "TIMEOUT", "the subscription took too long to begin"));
+    let (time, began) = (shared.exposure.timeout, Instant::now());
+    let Ok(opened) = tokio::time::timeout(time, shared.graph.open(ready)).await else {
+        let message = "the subscription took too long to begin";
+        return Err(Refused::late(message, time, began.elapsed()));
     };
     match opened {
         Ok(Some(mut opened)) => {

@@ -104,6 +104,9 @@ async fn answers_are_bounded_in_bytes_and_time() {
     let page = json!({ "query": "{ envelopes(first: 100) { nodes { digest topic { name } } } }" });
     let got = serving.post(&page).await;
     assert_eq!((got.status, got.code().as_str()), (504, "TIMEOUT"), "{}", got.text());
+    let told = &got.json()["errors"][0]["extensions"];
+    assert_eq!(told["limit"], 0, "milliseconds");
+    assert!(told["actual"].is_u64(), "{told}");
     serving.end().await;
     exposure.timeout = Duration::from_secs(15);
     exposure.limits.answer_bytes = 5_000;

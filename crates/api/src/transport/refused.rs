@@ -1,5 +1,7 @@
 //! Why a request got no answer from the schema: a status, a code that programs can rely on, a sentence.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::media::Media;
@@ -41,6 +43,13 @@ impl Refused {
         self.errors[0]["extensions"]["limit"] = json!(limit);
         self.errors[0]["extensions"]["actual"] = json!(actual);
         self
+    }
+
+    /// Given up after a time: what is allowed and what it took, both in milliseconds.
+    pub(crate) fn late(message: &str, limit: Duration, took: Duration) -> Refused {
+        let milliseconds = |time: Duration| usize::try_from(time.as_millis()).unwrap_or(usize::MAX);
+        let refused = Refused::new(504, "TIMEOUT", message);
+        refused.over(milliseconds(limit), milliseconds(took))
     }
 
     pub(crate) fn busy(seconds: u64) -> Refused {
