@@ -118,8 +118,10 @@ impl Ready {
     /// The same for async-graphql.
     pub(crate) fn request(&self) -> Request {
         let mut variables = (*self.variables).clone();
-        // Its directives do not look at defaults.
-        if let Ok(operation) = self.known.document.operation(self.operation_name.as_deref()) {
+        // Its directives do not look at defaults. Everybody else's are decided here.
+        if self.introspects()
+            && let Ok(operation) = self.known.document.operation(self.operation_name.as_deref())
+        {
             for definition in &operation.variable_definitions {
                 let (name, default) = (&definition.node.name.node, &definition.node.default_value);
                 if let Some(default) = default
@@ -139,7 +141,12 @@ impl Ready {
 
     /// Does its document ask about the schema?
     pub(crate) fn introspects(&self) -> bool {
-        self.known.document.introspects
+        self.known.document.asks.schema
+    }
+
+    /// Does its document ask for the bytes of messages?
+    pub(crate) fn shows_messages(&self) -> bool {
+        self.known.document.asks.messages
     }
 
     /// Its plan, if it has one: then it was found valid before.

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use async_graphql::{Executor, Response, Value};
+use async_graphql::{Executor, Response, ServerError, Value};
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use crate::{guard::Recent, intake::Ready};
@@ -53,7 +53,11 @@ impl Introspection {
             let response = runtime.block_on(schema.execute(request));
             (told(response.data), response.errors)
         });
-        let (told, errors) = asking.await.unwrap_or_default();
+        let Ok((told, errors)) = asking.await else {
+            // Not kept: it may be answered another time.
+            let error = ServerError::new("the schema could not be asked: try again", None);
+            return Err(Response::from_errors(vec![error]));
+        };
         if !errors.is_empty() {
             return Err(Response::from_errors(errors));
         }

@@ -46,8 +46,8 @@ pub(crate) struct Document {
     pub(crate) hash: [u8; 32],
     /// Bytes of the text.
     pub(crate) bytes: usize,
-    /// Does an operation ask about the schema?
-    pub(crate) introspects: bool,
+    /// What its operations ask for.
+    pub(crate) asks: walk::Asks,
 }
 
 /// SHA-256 of a document's text: how persisted documents and the log name it.
@@ -60,8 +60,8 @@ impl Document {
     pub(crate) fn read(text: &str, limits: &Limits) -> Result<Document, Refusal> {
         lexer::scan(text, limits)?;
         let parsed = parser::parse_query(text).map_err(|error| unreadable(&error))?;
-        let introspects = walk::measure(&parsed, limits)?;
-        Ok(Document { parsed, hash: hash(text), bytes: text.len(), introspects })
+        let asks = walk::measure(&parsed, limits)?;
+        Ok(Document { parsed, hash: hash(text), bytes: text.len(), asks })
     }
 
     /// The operation that is meant.

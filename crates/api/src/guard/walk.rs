@@ -33,6 +33,17 @@ struct Measure {
     circles: usize,
     /// Lists of the schema's types.
     type_lists: u64,
+    /// Are there bytes of messages among the fields?
+    messages: bool,
+}
+
+/// What a document asks for in any of its operations.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asks {
+    /// Something about the schema.
+    pub(crate) schema: bool,
+    /// The bytes of messages, which may be many.
+    pub(crate) messages: bool,
 }
 
 impl Measure {
@@ -44,6 +55,7 @@ impl Measure {
         self.introspection = self.introspection.max(other.introspection);
         self.circles = self.circles.max(other.circles);
         self.type_lists = self.type_lists.saturating_add(other.type_lists);
+        self.messages |= other.messages;
     }
 }
 
@@ -58,14 +70,14 @@ struct Walk<'a> {
     known: HashMap<&'a str, Known>,
 }
 
-/// Refuses a document that becomes too much. Whether it asks about the schema anywhere.
-pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<bool, Refusal> {
+/// Refuses a document that becomes too much.
+pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<Asks, Refusal> {
     let operations = document.operations.iter().len();
     if operations > limits.operations {
         return Err(Refusal::over(Kind::Operations, limits.operations, operations));
     }
     let mut walk = Walk { document, known: HashMap::new() };
-    let mut introspects = false;
+    let mut asks = Asks::default();
     for (_, operation) in document.operations.iter() {
         let operation = &operation.node;
         let mut found = walk.set(&operation.selection_set.node, 0)?;
@@ -78,7 +90,8 @@ pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<
             return Err(Refusal::over(Kind::RootFields, limits.root_fields, found.top));
         }
         check(&found, limits)?;
-        introspects |= found.introspection > 0;
+        asks.schema |= found.introspection > 0;
+        asks.messages |= found.messages;
     }
     // Those that nobody spreads are validated, too.
     for (name, fragment) in &document.fragments {
@@ -89,7 +102,7 @@ pub(crate) fn measure(document: &ExecutableDocument, limits: &Limits) -> Result<
         }
         check(&found, limits)?;
     }
-    Ok(introspects)
+    Ok(asks)
 }
 
 fn check(found: &Measure, limits: &Limits) -> Result<(), Refusal> {
@@ -146,7 +159,8 @@ impl<'a> Walk<'a> {
                             below.introspection = 1 + below.introspection.max(below.depth);
                             below.depth = 1;
                         }
-                        _ => {
+                        name => {
+                            below.messages |= name == "message";
                             below.depth += 1;
                             if below.introspection > 0 {
                                 below.introspection += 1;

@@ -168,17 +168,18 @@ impl Call {
     }
 
     async fn execute(&self, ready: &Ready) -> HttpResponse {
+        let waiting = self.record.wait(ready);
         let executed = match execute::execute(&self.shared, ready).await {
             Ok(executed) => executed,
             Err(refused) => {
                 let status = Some(refused.status(self.media));
-                self.record.ended(ready, Ended { status, ..Ended::given_up(&refused) });
+                waiting.ended(Ended { status, ..Ended::given_up(&refused) });
                 return headers::refuse(&refused, self.media);
             }
         };
         let invalid = executed.outcome == Outcome::Invalid;
         let status = if invalid && self.media == Media::Response { 400 } else { 200 };
-        self.record.ended(ready, Ended { status: Some(status), ..executed.ended() });
+        waiting.ended(Ended { status: Some(status), ..executed.ended() });
         let mut answer = headers::begin(status, self.media);
         answer.insert_header(("x-request-id", executed.request_id));
         encode::respond(&self.http, answer, executed.bytes).await

@@ -43,18 +43,20 @@ pub(super) struct Operation {
     room: (Arc<Semaphore>, u32),
     ready: Ready,
     record: Record,
-    /// Answers, and their bytes.
-    told: (u64, usize),
+    /// Of a subscription: answers, their bytes, and how it ended.
+    told: (u64, usize, &'static str),
+}
+
+fn active() -> metrics::Gauge {
+    metrics::gauge!("xmtp_indexer_subscriptions_active", "transport" => "ws")
 }
 
 impl Drop for Operation {
     fn drop(&mut self) {
         if self.ready.kind == OperationType::Subscription {
-            let (answers, bytes) = self.told;
-            self.record
-                .ended(&self.ready, Ended { outcome: "ok", answers, bytes, ..Ended::default() });
-            metrics::gauge!("xmtp_indexer_subscriptions_active", "transport" => "ws")
-                .decrement(1.0);
+            let (answers, bytes, outcome) = self.told;
+            self.record.ended(&self.ready, Ended { outcome, answers, bytes, ..Ended::default() });
+            active().decrement(1.0);
         }
     }
 }
@@ -68,13 +70,15 @@ impl Operation {
         ready: Ready,
         record: Record,
     ) -> Operation {
-        Operation { shared, from, to, room, ready, record, told: (0, 0) }
+        // Here, not where it runs: it may be aborted before.
+        if ready.kind == OperationType::Subscription {
+            active().increment(1.0);
+        }
+        Operation { shared, from, to, room, ready, record, told: (0, 0, "ok") }
     }
 
     pub(super) async fn run(mut self) {
         let (errors, slow) = if self.ready.kind == OperationType::Subscription {
-            metrics::gauge!("xmtp_indexer_subscriptions_active", "transport" => "ws")
-                .increment(1.0);
             self.follow().await
         } else {
             (self.once().await, false)
@@ -88,18 +92,19 @@ impl Operation {
         let _ = self.to.send((from, out)).await;
     }
 
-    async fn once(&mut self) -> Option<Value> {
+    async fn once(&self) -> Option<Value> {
+        let waiting = self.record.wait(&self.ready);
         // It is never closed.
         let (room, share) = self.room.clone();
         let room = room.acquire_many_owned(share).await.ok();
         let done = match execute::execute(&self.shared, &self.ready).await {
             Ok(done) => done,
             Err(refused) => {
-                self.record.ended(&self.ready, Ended::given_up(&refused));
+                waiting.ended(Ended::given_up(&refused));
                 return Some(refused.errors);
             }
         };
-        self.record.ended(&self.ready, done.ended());
+        waiting.ended(done.ended());
         if done.outcome == Outcome::Invalid {
             let body: Value = serde_json::from_slice(&done.bytes).unwrap_or_default();
             return Some(body["errors"].clone());
@@ -111,14 +116,16 @@ impl Operation {
     async fn follow(&mut self) -> (Option<Value>, bool) {
         let opened = match stream::open(&self.shared, &self.ready, None).await {
             Ok(Ok(opened)) => opened,
+            // A directive left its field out.
+            Ok(Err(errors)) if errors == json!([]) => return (None, false),
             Ok(Err(errors)) => {
-                return (
-                    Some(if errors == json!([]) { Value::Null } else { errors })
-                        .filter(|errors| !errors.is_null()),
-                    false,
-                );
+                self.told.2 = "invalid";
+                return (Some(errors), false);
             }
-            Err(refused) => return (Some(refused.errors), false),
+            Err(refused) => {
+                self.told.2 = refused.code;
+                return (Some(refused.errors), false);
+            }
         };
         let (to, mut events) = mpsc::channel(1);
         let (hub, graph) = (self.shared.hub.clone(), self.shared.graph.clone());
@@ -135,10 +142,14 @@ impl Operation {
             };
             match event {
                 Some(Event::Answer { bytes, cursor }) => {
-                    self.told = (self.told.0 + 1, self.told.1 + bytes.len());
+                    self.told.0 += 1;
+                    self.told.1 += bytes.len();
                     self.give(Out::Next { bytes, cursor, room: None }).await;
                 }
-                Some(Event::Ended { errors, slow }) => return (Some(errors), slow),
+                Some(Event::Ended { errors, slow }) => {
+                    self.told.2 = if slow { "slow" } else { "error" };
+                    return (Some(errors), slow);
+                }
                 None => return (None, false),
             }
         }

@@ -38,6 +38,34 @@ impl Ended<'_> {
     pub(super) fn given_up(refused: &Refused) -> Ended<'static> {
         Ended { outcome: refused.code, refused: Some(refused.code), ..Ended::default() }
     }
+
+    /// Whoever asked waits no more.
+    pub(super) fn cancelled() -> Ended<'static> {
+        Ended { outcome: "cancelled", refused: Some("CANCELLED"), ..Ended::default() }
+    }
+}
+
+/// One operation that is waited for. Dropped before its end, it was cancelled, and the log says so.
+pub(super) struct Waiting<'a> {
+    record: &'a Record,
+    ready: &'a Ready,
+    over: bool,
+}
+
+impl Waiting<'_> {
+    /// It was answered, or given up.
+    pub(super) fn ended(mut self, ended: Ended<'_>) {
+        self.over = true;
+        self.record.ended(self.ready, ended);
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.over {
+            self.record.ended(self.ready, Ended::cancelled());
+        }
+    }
 }
 
 impl Record {
@@ -68,6 +96,11 @@ impl Record {
             milliseconds = self.milliseconds(),
             "refused"
         );
+    }
+
+    /// It is executed from here on.
+    pub(super) fn wait<'a>(&'a self, ready: &'a Ready) -> Waiting<'a> {
+        Waiting { record: self, ready, over: false }
     }
 
     /// It was answered, or it ended.

@@ -19,11 +19,14 @@ use super::{
     record::Record,
     server::Shared,
 };
-use crate::transport::{
-    media::Media,
-    params::Params,
-    refused::Refused,
-    ws::{self, Action, Protocol, close},
+use crate::{
+    intake::Ready,
+    transport::{
+        media::Media,
+        params::Params,
+        refused::Refused,
+        ws::{self, Action, Protocol, close},
+    },
 };
 
 /// Answers of all operations that wait for the socket.
@@ -31,6 +34,8 @@ const WAITING: usize = 16;
 /// What the answers of one socket that are made side by side may cost together, in units of `guard`. Small ones do not
 /// wait for one another; large ones are made one after the other, and leave room for other callers.
 const AT_ONCE: u32 = 4_000;
+/// What costs so much may keep a connection to the database for a while: a count over all pages does.
+const HEAVY: u64 = 200;
 
 /// Opens a socket, when the page that asks may have one.
 pub(super) async fn open(
@@ -300,9 +305,7 @@ impl Socket {
         match admitted.and_then(|()| self.shared.intake.admit(params, listings)) {
             Ok(ready) => {
                 let from = From { id: id.clone(), serial: self.serial };
-                let share =
-                    u32::try_from(ready.cost).map_or(AT_ONCE, |cost| cost.clamp(1, AT_ONCE));
-                let (to, room) = (self.to.clone(), (self.room.clone(), share));
+                let (to, room) = (self.to.clone(), (self.room.clone(), share(&ready)));
                 let operation = Operation::new(self.shared.clone(), from, to, room, ready, record);
                 let task = actix_web::rt::spawn(operation.run());
                 let running = Running { serial: self.serial, task, cursor: None };
@@ -318,4 +321,15 @@ impl Socket {
             }
         }
     }
+}
+
+/// How much of a socket's room an answer takes. What it costs says little about the bytes of messages, of which three
+/// such answers may be made at once, and about the time of the database where much is looked through: six.
+fn share(ready: &Ready) -> u32 {
+    let least = match ready.cost {
+        _ if ready.shows_messages() => AT_ONCE / 3,
+        HEAVY.. => AT_ONCE / 6,
+        _ => 1,
+    };
+    u32::try_from(ready.cost).map_or(AT_ONCE, |cost| cost.clamp(least, AT_ONCE))
 }

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use store::read::{ContactBundle, Extent, Source};
+use store::read::{ContactBundle, Extent, Keys, Source};
 use wire::Verification as Verdict;
 
 use super::{
@@ -34,17 +34,15 @@ object!(
     .inline(
         "signer",
         "The wallet that signed the identity key (recovered from the signature).",
-        |bundle| bundle.keys.as_ref().and_then(|keys| keys.signer).map(Account::at)
+        |bundle| keys(bundle).map(|keys| keys.signer.map(Account::at))
     )
     .leaf("version", "V1, wrapped or bare, or V2.", |bundle| Generation::from(bundle.generation))
     .inline("identityKey", "The key that is signed by the wallet and signs the others.", |bundle| {
-        let keys = bundle.keys.as_ref().map(|keys| keys.identity.clone());
-        keys.ok_or_else(unseen)
+        keys(bundle).map(|keys| keys.identity.clone())
     })
-    .inline("preKey", "The key that conversations begin with.", |bundle| bundle
-        .keys
-        .as_ref()
-        .and_then(|keys| keys.pre.clone()))
+    .inline("preKey", "The key that conversations begin with.", |bundle| {
+        keys(bundle).map(|keys| keys.pre.clone())
+    })
     .leaf("verification", "What its signatures prove.", |bundle| {
         Verification::from(bundle.verification)
     })
@@ -78,6 +76,10 @@ fn source(bundle: &ContactBundle) -> Result<Source, Trouble> {
     bundle.source.ok_or_else(unseen)
 }
 
+fn keys(bundle: &ContactBundle) -> Result<&Keys, Trouble> {
+    bundle.keys.as_deref().ok_or_else(unseen)
+}
+
 /// How much of bundles must be read to show this field.
 pub(crate) fn extent(field: &str) -> Extent {
     match field {
@@ -91,7 +93,7 @@ async fn current(call: Call<'_>, bundles: &[ContactBundle], _: ()) -> Result<Vec
     let verified = |bundle: &&ContactBundle| bundle.verification == Verdict::Verified;
     let accounts: Vec<_> = bundles.iter().filter(verified).map(|bundle| bundle.account).collect();
     let current = call.scope().current_bundles(&accounts).await?;
-    let current: BTreeSet<_> = current.iter().flatten().map(|bundle| bundle.position()).collect();
-    let is_current = |bundle: &ContactBundle| current.contains(&bundle.position());
-    Ok(bundles.iter().map(is_current).collect())
+    let position = |bundle| source(bundle).map(|source| source.position);
+    let current: BTreeSet<_> = current.iter().flatten().map(position).collect::<Result<_, _>>()?;
+    bundles.iter().map(|bundle| Ok(current.contains(&position(bundle)?))).collect()
 }
