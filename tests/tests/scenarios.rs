@@ -4,6 +4,7 @@
 mod scenarios {
     mod failures;
     mod hostile;
+    mod log;
     mod paging;
     mod refusals;
     mod tour;

@@ -1,11 +1,13 @@
 //! Page cursors: where a row stands in its list, as an opaque text. A cursor names the list, its order and its filter,
 //! so that using it elsewhere is an error and not a wrong page.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use store::read::{Key, Tie, TieKind};
 use uuid::Uuid;
 
-use crate::error::{Code, Trouble};
+use crate::{
+    error::{Code, Trouble},
+    opaque,
+};
 
 const VERSION: u8 = 1;
 
@@ -55,29 +57,19 @@ impl Cursor {
 
     /// As readers see it.
     pub(crate) fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.bytes())
+        opaque::text(&self.bytes())
     }
 
     /// Writes it into an answer.
     pub(crate) fn spell(&self, to: &mut Vec<u8>) {
-        base64(&self.bytes(), to);
+        opaque::spell(&self.bytes(), to);
     }
-}
-
-/// Writes opaque text: base64 of bytes, with the alphabet that needs no escapes anywhere.
-pub(crate) fn base64(bytes: &[u8], to: &mut Vec<u8>) {
-    let begins = to.len();
-    to.resize(begins + bytes.len() / 3 * 4 + 4, 0);
-    let (_, free) = to.split_at_mut(begins);
-    // Four characters for three bytes, and as many at most for the last ones.
-    let written = URL_SAFE_NO_PAD.encode_slice(bytes, free).unwrap_or(0);
-    to.truncate(begins + written);
 }
 
 /// The row of a cursor.
 pub(crate) fn decode(text: &str, place: Place, tie: TieKind) -> Result<Key, Trouble> {
     let broken = || Trouble::new(Code::BadCursor, "this is not a cursor of this API");
-    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| broken())?;
+    let bytes = opaque::read(text).ok_or_else(broken)?;
     let (&version, rest) = bytes.split_first().ok_or_else(broken)?;
     if version != VERSION {
         return Err(Trouble::new(

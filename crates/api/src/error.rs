@@ -1,5 +1,7 @@
 //! What a caller is told when something is wrong: a sentence, and a code that programs can rely on.
 
+use async_graphql::{ErrorExtensionValues, Response, ServerError};
+
 use crate::guard::Count;
 
 /// `extensions.code` of errors. The words are part of the contract; the sentences beside them are not.
@@ -71,6 +73,19 @@ impl Trouble {
     /// Something that must be there is not: it is written before what refers to it, unless it is being rebuilt.
     pub(crate) fn rebuilding(what: &str) -> Trouble {
         Trouble::new(Code::Rebuilding, format!("the {what} are being rebuilt: try again later"))
+    }
+
+    /// The same, as async-graphql would say it.
+    pub(crate) fn response(&self) -> Response {
+        let mut error = ServerError::new(self.message.clone(), None);
+        let mut extensions = ErrorExtensionValues::default();
+        extensions.set("code", self.code.as_str());
+        if let Some((limit, actual)) = self.over {
+            extensions.set("limit", limit);
+            extensions.set("actual", actual);
+        }
+        error.extensions = Some(extensions);
+        Response::from_errors(vec![error])
     }
 
     pub(crate) fn input(message: impl Into<String>) -> Trouble {

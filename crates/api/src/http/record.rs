@@ -1,9 +1,12 @@
 //! What the log and the metrics say about a request: one line, without a word of what was asked or answered.
 
 use std::{
+    rc::Rc,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
+
+use async_graphql::parser::types::OperationType;
 
 use super::{access::Caller, keyring::Holder};
 use crate::{intake::Ready, transport::refused::Refused};
@@ -19,7 +22,7 @@ pub(super) struct Record {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ended<'a> {
     /// `ok`, or why not: the code of a refusal, or what an answer is besides its errors.
-    pub(super) outcome: &'a str,
+    pub(super) outcome: &'static str,
     /// Of HTTP, where the answer has one of its own.
     pub(super) status: Option<u16>,
     pub(super) request_id: &'a str,
@@ -29,41 +32,50 @@ pub(super) struct Ended<'a> {
     pub(super) bytes: usize,
     /// Answers, of a subscription.
     pub(super) answers: u64,
-    /// The code of what it was given up for.
-    pub(super) refused: Option<&'static str>,
 }
 
 impl Ended<'_> {
+    fn with(outcome: &'static str) -> Ended<'static> {
+        Ended { outcome, ..Ended::default() }
+    }
+
     /// Given up while it was executed.
     pub(super) fn given_up(refused: &Refused) -> Ended<'static> {
-        Ended { outcome: refused.code, refused: Some(refused.code), ..Ended::default() }
-    }
-
-    /// Whoever asked waits no more.
-    pub(super) fn cancelled() -> Ended<'static> {
-        Ended { outcome: "cancelled", refused: Some("CANCELLED"), ..Ended::default() }
+        Ended::with(refused.code)
     }
 }
 
-/// One operation that is waited for. Dropped before its end, it was cancelled, and the log says so.
-pub(super) struct Waiting<'a> {
-    record: &'a Record,
-    ready: &'a Ready,
-    over: bool,
+/// The log's entry about an operation that is under way. Written when this goes, if it was not before: what nobody waits
+/// for any more is not forgotten.
+pub(super) struct Entry {
+    record: Rc<Record>,
+    pub(super) ready: Ready,
+    /// What is written when nothing else is said: of a subscription, how far it is.
+    pub(super) told: Ended<'static>,
+    written: bool,
 }
 
-impl Waiting<'_> {
-    /// It was answered, or given up.
-    pub(super) fn ended(mut self, ended: Ended<'_>) {
-        self.over = true;
-        self.record.ended(self.ready, ended);
+impl Entry {
+    pub(super) fn new(record: Rc<Record>, ready: Ready) -> Entry {
+        // A subscription has no end but its reader's; who asks once and goes has not got what he wanted.
+        let told = match ready.kind {
+            OperationType::Subscription => Ended::with("ok"),
+            _ => Ended::with("CANCELLED"),
+        };
+        Entry { record, ready, told, written: false }
+    }
+
+    /// It was answered, or it ended.
+    pub(super) fn ended(&mut self, ended: Ended<'_>) {
+        self.written = true;
+        self.record.ended(&self.ready, ended);
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Entry {
     fn drop(&mut self) {
-        if !self.over {
-            self.record.ended(self.ready, Ended::cancelled());
+        if !self.written {
+            self.ended(self.told);
         }
     }
 }
@@ -98,21 +110,14 @@ impl Record {
         );
     }
 
-    /// It is executed from here on.
-    pub(super) fn wait<'a>(&'a self, ready: &'a Ready) -> Waiting<'a> {
-        Waiting { record: self, ready, over: false }
-    }
-
-    /// It was answered, or it ended.
-    pub(super) fn ended(&self, ready: &Ready, ended: Ended<'_>) {
+    fn ended(&self, ready: &Ready, ended: Ended<'_>) {
         let kind = ready.kind();
-        let code = match ended.refused {
-            Some(code) => code,
-            None if ended.outcome == "ok" => "ok",
-            None => "error",
+        let code = match ended.outcome {
+            "invalid" | "slow" => "error",
+            code => code,
         };
         self.count(kind, code);
-        if ready.kind != async_graphql::parser::types::OperationType::Subscription {
+        if ready.kind != OperationType::Subscription {
             let seconds = self.began.elapsed().as_secs_f64();
             metrics::histogram!("xmtp_indexer_graphql_duration_seconds", "operation_type" => kind)
                 .record(seconds);

@@ -229,6 +229,8 @@ impl Server {
         .workers(workers)
         .client_request_timeout(HEADERS)
         .client_disconnect_timeout(FAREWELL)
+        // Who closes has gone: what he asked for is stopped, and not looked up to its end for nobody.
+        .h1_allow_half_closed(false)
         .keep_alive(KEEP_ALIVE)
         .disable_signals()
         .shutdown_timeout(10)

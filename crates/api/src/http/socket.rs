@@ -16,7 +16,7 @@ use super::{
     frames, headers,
     operation::{From, Operation, Out},
     outlet::{Lost, Outlet},
-    record::Record,
+    record::{Entry, Record},
     server::Shared,
 };
 use crate::{
@@ -306,7 +306,8 @@ impl Socket {
             Ok(ready) => {
                 let from = From { id: id.clone(), serial: self.serial };
                 let (to, room) = (self.to.clone(), (self.room.clone(), share(&ready)));
-                let operation = Operation::new(self.shared.clone(), from, to, room, ready, record);
+                let entry = Entry::new(record.into(), ready);
+                let operation = Operation::new(self.shared.clone(), from, to, room, entry);
                 let task = actix_web::rt::spawn(operation.run());
                 let running = Running { serial: self.serial, task, cursor: None };
                 self.operations.insert(id, running);

@@ -1,6 +1,6 @@
 //! Event streams: one operation a response.
 
-use std::{sync::Arc, time::Instant};
+use std::{rc::Rc, sync::Arc, time::Instant};
 
 use actix_web::{HttpResponse, http::header, web};
 use async_graphql::parser::types::OperationType;
@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::{
     access::{self, Caller},
     execute, headers,
-    record::{Ended, Record},
+    record::{Ended, Entry, Record},
     server::Shared,
 };
 use crate::{
@@ -77,6 +77,7 @@ pub(super) async fn open(
 /// Begins a stream.
 pub(super) async fn begin(
     shared: &web::Data<Shared>,
+    record: Rc<Record>,
     ready: Ready,
     caller: Caller,
     last: Option<&str>,
@@ -85,22 +86,20 @@ pub(super) async fn begin(
     let (to, body) = mpsc::channel(WAITING);
     // What shows that the stream has begun.
     let _ = to.try_send(Bytes::from_static(sse::HEARTBEAT.as_bytes()));
-    let teller = Teller { shared: shared.clone(), to, record: Record::begin("sse"), caller };
-    teller.record.by(&teller.caller);
-    if ready.kind == OperationType::Subscription {
-        match open(shared, &ready, last).await? {
-            Ok(opened) => {
-                actix_web::rt::spawn(teller.follow(ready, opened));
-            }
-            Err(errors) => {
-                teller.record.ended(&ready, Ended { outcome: "invalid", ..Ended::default() });
-                let refused = Refused { errors, ..Refused::bad("") };
-                return Ok(only(&refused));
-            }
-        }
-    } else {
-        actix_web::rt::spawn(teller.once(ready));
+    let opened = match ready.kind {
+        OperationType::Subscription => Some(open(shared, &ready, last).await?),
+        _ => None,
+    };
+    let mut entry = Entry::new(record, ready);
+    if let Some(Err(errors)) = opened {
+        entry.told.outcome = "invalid";
+        return Ok(only(&Refused { errors, ..Refused::bad("") }));
     }
+    let teller = Teller { shared: shared.clone(), to, entry, caller };
+    match opened {
+        Some(Ok(opened)) => actix_web::rt::spawn(teller.follow(opened)),
+        _ => actix_web::rt::spawn(teller.once()),
+    };
     Ok(response().streaming(stream::unfold((body, permit), next)))
 }
 
@@ -116,13 +115,13 @@ async fn next((mut body, permit): Body) -> Option<(Result<Bytes, std::convert::I
 struct Teller {
     shared: web::Data<Shared>,
     to: mpsc::Sender<Bytes>,
-    record: Record,
+    entry: Entry,
     caller: Caller,
 }
 
 impl Teller {
-    async fn once(self, ready: Ready) {
-        let done = execute::execute(&self.shared, &ready).await;
+    async fn once(mut self) {
+        let done = execute::execute(&self.shared, &self.entry.ready).await;
         let (ended, bytes) = match &done {
             Ok(done) => (done.ended(), done.bytes.clone()),
             Err(refused) => {
@@ -131,18 +130,18 @@ impl Teller {
                 (ended, bytes)
             }
         };
-        self.record.ended(&ready, ended);
+        self.entry.ended(ended);
         if self.write(sse::next(&bytes, None).into()).await {
             self.write(Bytes::from_static(sse::COMPLETE.as_bytes())).await;
         }
     }
 
-    async fn follow(self, ready: Ready, opened: Opened) {
+    async fn follow(mut self, opened: Opened) {
         let gauge = metrics::gauge!("xmtp_indexer_subscriptions_active", "transport" => "sse");
         gauge.increment(1.0);
         let (to, mut events) = mpsc::channel(1);
         let (hub, graph) = (self.shared.hub.clone(), self.shared.graph.clone());
-        let told = std::cell::Cell::new((0_u64, 0_usize, "ok"));
+        let ready = self.entry.ready.clone();
         // Behind what was told last; before that, where the reader asked to begin.
         let mut place = opened.after.and_then(types::log_cursor).map(Arc::from);
         let telling = async {
@@ -164,8 +163,7 @@ impl Teller {
                     () = self.caller.ended() => {
                         let mut refused = access::ended();
                         refused.errors[0]["extensions"]["cursor"] = json!(place.as_deref());
-                        let (answers, sum, _) = told.get();
-                        told.set((answers, sum, refused.code));
+                        self.entry.told.outcome = refused.code;
                         self.end(refused.body()).await;
                         return;
                     }
@@ -173,17 +171,16 @@ impl Teller {
                 match event {
                     Some(Event::Answer { bytes, cursor }) => {
                         heartbeat.reset();
-                        let (answers, sum, outcome) = told.get();
-                        told.set((answers + 1, sum + bytes.len(), outcome));
                         place.clone_from(&cursor);
                         if !self.write(sse::next(&bytes, cursor.as_deref()).into()).await {
-                            told.set((answers, sum, "slow"));
+                            self.entry.told.outcome = "slow";
                             return;
                         }
+                        self.entry.told.answers += 1;
+                        self.entry.told.bytes += bytes.len();
                     }
                     Some(Event::Ended { errors, slow }) => {
-                        let (answers, sum, _) = told.get();
-                        told.set((answers, sum, if slow { "slow" } else { "error" }));
+                        self.entry.told.outcome = if slow { "slow" } else { "error" };
                         self.end(json!({ "errors": errors }).to_string()).await;
                         return;
                     }
@@ -196,13 +193,11 @@ impl Teller {
             biased;
             () = telling => {}
             () = async {
-                tail::follow(hub, graph, ready.clone(), opened, to).await;
+                tail::follow(hub, graph, ready, opened, to).await;
                 std::future::pending::<()>().await;
             } => {}
         }
         gauge.decrement(1.0);
-        let (answers, bytes, outcome) = told.get();
-        self.record.ended(&ready, Ended { outcome, answers, bytes, ..Ended::default() });
     }
 
     /// Says why it is over.
