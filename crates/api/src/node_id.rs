@@ -17,7 +17,8 @@ pub(crate) enum NodeId {
     ContactBundle(Digest, u64),
     Invite(Uuid),
     Conversation(String),
-    Message(Uuid),
+    /// By the time in its header and the key of its payload.
+    Message(u64, Uuid),
     Welcome(Digest, u64),
     Installation([u8; 32]),
 }
@@ -34,7 +35,7 @@ impl NodeId {
             }
             NodeId::Invite(id) => ("Invite:", hex::encode(id).into()),
             NodeId::Conversation(name) => ("Conversation:", name.into()),
-            NodeId::Message(id) => ("Message:", hex::encode(id).into()),
+            NodeId::Message(ns, id) => ("Message:", format!("{}:{ns}", hex::encode(id)).into()),
             NodeId::Welcome(digest, ns) => ("Welcome:", format!("{digest}:{ns}").into()),
             NodeId::Installation(key) => ("Installation:", hex::encode(key).into()),
         };
@@ -56,7 +57,10 @@ impl NodeId {
             "ContactBundle" => published().map(|(digest, ns)| NodeId::ContactBundle(digest, ns)),
             "Invite" => key.parse().ok().map(NodeId::Invite),
             "Conversation" => Some(NodeId::Conversation(key.to_owned())),
-            "Message" => key.parse().ok().map(NodeId::Message),
+            "Message" => {
+                let (id, ns) = key.split_once(':')?;
+                Some(NodeId::Message(ns.parse().ok()?, id.parse().ok()?))
+            }
             "Welcome" => published().map(|(digest, ns)| NodeId::Welcome(digest, ns)),
             "Installation" => hex::decode_to_array(key).ok().map(NodeId::Installation),
             _ => None,
@@ -77,7 +81,7 @@ mod tests {
             NodeId::ContactBundle(Digest::from([8; 32]), 0),
             NodeId::Invite(Uuid::from_u128(9)),
             NodeId::Conversation("/xmtp/0/m-ü/proto".into()),
-            NodeId::Message(Uuid::from_u128(u128::MAX)),
+            NodeId::Message(u64::MAX, Uuid::from_u128(u128::MAX)),
             NodeId::Welcome(Digest::from([6; 32]), 1),
             NodeId::Installation([5; 32]),
         ] {

@@ -52,7 +52,7 @@ impl Args {
             Some(Ok(limit)) => limit,
         };
         let key = |cursor: &Option<String>| {
-            cursor.as_deref().map(|text| cursor::decode(text, place, T::TIE)).transpose()
+            cursor.as_deref().map(|text| cursor::decode(text, place, T::TIE_BREAKER)).transpose()
         };
         Ok(PageRequest {
             order,

@@ -14,6 +14,7 @@ use serde_json::{Map, json};
 use store::Store;
 
 use crate::{
+    cursor::{Tag, Tags},
     error::{Code, Trouble},
     exec::{
         self, Column as _, Halt, Object as _, Plan, Problem, Run, Writer, describe_object,
@@ -23,9 +24,9 @@ use crate::{
     intake::Ready,
     introspection::{Introspection, Told},
     scope::{QueueProbe, Scope},
-    tail::{Item, Opened},
+    tail::{Asked, Item, Opened},
     transport::reply::{self, Outcome},
-    types::{Query, log_cursor},
+    types::{self, Query, log_cursor},
 };
 
 /// Levels of a query, at most. The guard has said so before, more exactly.
@@ -113,6 +114,7 @@ pub fn sdl() -> String {
 pub(crate) struct Graph {
     schema: Built,
     store: Store,
+    tags: Tags,
     network: Arc<str>,
     queue: QueueProbe,
     introspection: Arc<Introspection>,
@@ -159,7 +161,8 @@ impl Graph {
     /// Answers from this database.
     pub(crate) fn new(store: Store, network: &str, queue: QueueProbe) -> Graph {
         let introspection = Arc::new(Introspection::new());
-        Graph { schema: build(true), store, network: network.into(), queue, introspection }
+        let (schema, tags) = (build(true), Tags::default());
+        Graph { schema, store, tags, network: network.into(), queue, introspection }
     }
 
     /// The same, without telling what could be asked.
@@ -176,10 +179,24 @@ impl Graph {
         &self.store
     }
 
+    /// The tag of the database, which cursors carry.
+    ///
+    /// # Errors
+    /// When it was not asked for yet, and the database is away.
+    pub(crate) async fn tag(&self) -> store::Result<Tag> {
+        self.tags.load(&self.store).await
+    }
+
+    /// The same, when it was asked for already.
+    pub(crate) fn known_tag(&self) -> Option<Tag> {
+        self.tags.known()
+    }
+
     /// What one execution of a plan stands on.
     fn run(&self, ready: &Ready, plan: Arc<Plan>) -> Run {
         let scope = Scope::new(
             self.store.clone(),
+            self.tags.clone(),
             self.network.clone(),
             self.queue.clone(),
             Utc::now(),
@@ -245,8 +262,12 @@ impl Graph {
         let (mut statements, mut sql_time) = (0, Duration::ZERO);
         if let Some(snapshot) = run.scope.peek() {
             (statements, sql_time) = (snapshot.statements(), snapshot.took());
-            extensions.insert("head".into(), json!(log_cursor(snapshot.head())));
+            let head = self.known_tag().and_then(|tag| log_cursor(tag, snapshot.head()));
+            extensions.insert("head".into(), json!(head));
             extensions.insert("lag".into(), json!(snapshot.lag()));
+            if !snapshot.stale().is_empty() {
+                extensions.insert("stale".into(), json!(snapshot.stale()));
+            }
         }
         let request_id = run.scope.request_id.clone();
         close(run).await;
@@ -258,18 +279,34 @@ impl Graph {
         Ok(Answer { open, extensions, outcome, request_id, statements, sql_time })
     }
 
-    /// What a subscription wants, or why it cannot be. None where a directive leaves its field out.
-    pub(crate) async fn open(&self, ready: &Ready) -> Result<Option<Opened>, Response> {
+    /// What a subscription wants, or why it cannot be. None where a directive leaves its field out. `last` is the cursor
+    /// that a browser sends when it reconnects.
+    pub(crate) async fn open(
+        &self,
+        ready: &Ready,
+        last: Option<&str>,
+    ) -> Result<Option<Opened>, Response> {
         let (plan, _) = self.plan::<Item>(ready).await?;
         let run = self.run(ready, plan);
-        match exec::open::<Item>(&run) {
-            None => Ok(None),
-            Some(Ok(opened)) => Ok(Some(opened)),
+        let Asked { wanted, after } = match exec::open::<Item>(&run) {
+            None => return Ok(None),
+            Some(Ok(asked)) => asked,
             Some(Err(trouble)) => match self.look(ready).await {
-                Some(response) if !response.errors.is_empty() => Err(response),
-                _ => Err(trouble.response()),
+                Some(response) if !response.errors.is_empty() => return Err(response),
+                _ => return Err(trouble.response()),
             },
+        };
+        if after.is_none() && last.is_none() {
+            return Ok(Some(Opened { wanted, after: None }));
         }
+        let tag = run.scope.tag().await.map_err(|trouble| trouble.response())?;
+        // A browser that reconnects knows better where it was than its address does.
+        let position = match last.and_then(|last| types::position(tag, last).ok()) {
+            Some(position) => Ok(Some(position)),
+            None => after.map(|cursor| types::position(tag, &cursor)).transpose(),
+        };
+        let after = position.map_err(|trouble| trouble.response())?;
+        Ok(Some(Opened { wanted, after }))
     }
 
     /// What rows of a subscription say: for each its JSON, or nothing where it would be too large.

@@ -17,7 +17,10 @@ use store::{
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::error::{Code, Trouble};
+use crate::{
+    cursor::{Tag, Tags},
+    error::{Code, Trouble},
+};
 
 /// How many envelopes wait between node and log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,7 @@ pub(crate) struct Scope {
     pub(crate) queue: QueueProbe,
     pub(crate) now: DateTime<Utc>,
     pub(crate) request_id: String,
+    tags: Tags,
     /// Statements that its plan may send.
     statements: usize,
     snapshot: OnceCell<Snapshot>,
@@ -55,6 +59,7 @@ pub(crate) struct Scope {
 impl Scope {
     pub(crate) fn new(
         store: Store,
+        tags: Tags,
         network: Arc<str>,
         queue: QueueProbe,
         now: DateTime<Utc>,
@@ -62,6 +67,7 @@ impl Scope {
     ) -> Self {
         Scope {
             store,
+            tags,
             network,
             queue,
             now,
@@ -74,13 +80,20 @@ impl Scope {
         }
     }
 
-    /// The moment that this request speaks of. Requests that ask nothing of the database hold none, and one statement
-    /// is a moment by itself.
+    /// The tag of the database, which cursors carry.
+    pub(crate) async fn tag(&self) -> Result<Tag, Trouble> {
+        self.told(self.tags.load(&self.store).await)
+    }
+
+    /// The snapshot that this request is answered from. Requests that ask nothing of the database open none, and one
+    /// statement is a snapshot by itself.
     pub(crate) async fn snapshot(&self) -> Result<&Snapshot, Trouble> {
+        // Before a connection is held: loading the tag takes one, too.
+        self.tag().await?;
         self.snapshot
             .get_or_try_init(|| async {
                 let opened = match self.statements {
-                    0 | 1 => self.store.glance().await,
+                    0 | 1 => self.store.single_statement().await,
                     _ => self.store.snapshot().await,
                 };
                 self.told(opened)
@@ -201,7 +214,8 @@ macro_rules! lookup_all {
             if !keys.is_empty() {
                 let snapshot = self.snapshot().await?;
                 for $row in self.told(snapshot.$method(&keys).await)? {
-                    found.entry($by).or_default().push($row);
+                    let (key, value) = $by;
+                    found.entry(key).or_default().push(value);
                 }
             }
             Ok(found)
@@ -231,12 +245,16 @@ impl Scope {
         envelopes_at(Position) -> read::Envelope, envelopes_by_position, |row| (row.position, row)
     );
     lookup_all!(
-        /// The envelopes that hold payloads.
-        copies_of(Uuid) -> read::Envelope, envelopes_by_payload, |row| row.payload_key
+        /// The envelopes that hold copies of invitations, by the invitations' ids.
+        invite_copies(Uuid) -> read::Envelope, envelopes_of_invites, |row| row
+    );
+    lookup_all!(
+        /// The envelopes that hold copies of messages, by the messages' first positions.
+        message_copies(Position) -> read::Envelope, envelopes_of_messages, |row| row
     );
     lookup_all!(
         /// The envelopes that have digests.
-        envelopes_by(wire::Digest) -> read::Envelope, envelopes_by_digest, |row| row.digest
+        envelopes_by(wire::Digest) -> read::Envelope, envelopes_by_digest, |row| (row.digest, row)
     );
     lookup!(
         /// Conversations by the keys of their topics.
@@ -247,11 +265,15 @@ impl Scope {
         invites(Uuid) -> read::Invite, invites_by_id, |row| (row.id, row)
     );
     lookup!(
-        /// Messages by the keys of their payloads.
-        messages(Uuid) -> read::Message, messages_by_id, |row| (row.id, row)
+        /// Messages by the times in their headers and the keys of their payloads.
+        messages((u64, Uuid)) -> read::Message, messages_by_id, |row| ((row.sent_ns, row.id), row)
     );
     lookup!(
-        /// The bytes of envelopes; none for private stores.
+        /// The messages that envelopes hold, by the envelopes' positions.
+        messages_in(Position) -> read::Message, messages_of_envelopes, |row| row
+    );
+    lookup!(
+        /// The bytes of envelopes; none for private stores and erased messages.
         bytes_at(Position) -> bytes::Bytes, messages_at, |row| row
     );
     lookup!(

@@ -4,7 +4,11 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use ingest::{PageOptions, PublisherOptions, PullerOptions, Queue, Worker, WorkerOptions};
-use store::{Projector, Store, log::PageBounds};
+use store::{
+    Projector, Store,
+    erase::{Erased, Rule},
+    log::PageBounds,
+};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use wire::Verifier;
@@ -74,6 +78,54 @@ impl Roles {
             Some(error) => Err(error),
             None => Ok(()),
         }
+    }
+}
+
+/// How often envelopes are looked for that have become too old.
+const RETENTION_EVERY: Duration = Duration::from_secs(600);
+
+/// Starts projecting, and erasing what the rules of retention want erased where there are any.
+pub fn start_project(roles: &mut Roles, store: &Store, config: &Config) -> anyhow::Result<()> {
+    let rules = config.retention_rules()?;
+    let projector = project(store.clone(), config);
+    roles.start("project", |stop| projector.run(stop));
+    if !rules.is_empty() {
+        let store = store.clone();
+        roles.start("retain", |stop| async move {
+            stop.run_until_cancelled(retain(store, rules)).await;
+            anyhow::Ok(())
+        });
+    }
+    Ok(())
+}
+
+/// Erases what has become too old, at once and then every ten minutes. Several processes may do so side by side.
+async fn retain(store: Store, rules: Vec<Rule>) {
+    loop {
+        let (mut erased, nothing) = (Erased::default(), Erased::default());
+        let failed = loop {
+            match store.retain(&rules, store::time::now()).await {
+                Ok(batch) if batch == nothing => break None,
+                Ok(batch) => erased += batch,
+                Err(error) => break Some(error),
+            }
+        };
+        if erased != nothing {
+            tracing::info!(
+                envelopes = erased.envelopes,
+                bytes = erased.bytes,
+                contact_bundles = erased.contact_bundles,
+                invites = erased.invites,
+                messages = erased.messages,
+                welcomes = erased.welcomes,
+                "retention: erased messages that had become too old"
+            );
+        }
+        // What was not erased now is found again by the next round.
+        if let Some(error) = failed {
+            tracing::warn!(%error, retry_in = ?RETENTION_EVERY, "retention pauses");
+        }
+        tokio::time::sleep(RETENTION_EVERY).await;
     }
 }
 

@@ -2,69 +2,16 @@
 
 #![cfg(test)]
 
+mod database;
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-/// A database of its own, dropped afterwards.
-struct Database {
-    server: String,
-    name: String,
-    url: String,
-}
-
-impl Database {
-    #[expect(clippy::disallowed_methods, reason = "tests get their server from the environment")]
-    fn new(what: &str) -> Database {
-        let server = std::env::var("DATABASE_URL").expect("bin/test starts a server and names it");
-        let name = format!("{what}{}", std::process::id());
-        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-        sql(&server, &format!("drop database if exists {name}"));
-        sql(&server, &format!("create database {name}"));
-        Database { server, name, url }
-    }
-
-    fn program(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"));
-        command.args(arguments).current_dir(std::env::temp_dir()).env_clear();
-        command.env("DATABASE_URL", &self.url).env("RUST_LOG", "info,refinery_core=warn");
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.program(arguments).output().unwrap()
-    }
-
-    /// What it prints, when it ends well.
-    fn prints(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn fails(&self, arguments: &[&str], code: i32, wanted: &str) {
-        let output = self.run(arguments);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(said.contains(wanted), "{arguments:?}: {said}");
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        sql(&self.server, &format!("drop database if exists {} with (force)", self.name));
-    }
-}
-
-fn sql(url: &str, statement: &str) -> String {
-    let output = Command::new("psql").args([url, "-XAtqc", statement]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+use database::{Database, sql};
 
 /// A server, which does not outlive a test that fails.
 struct Serving {

@@ -1,4 +1,4 @@
-//! The time of day, as source cursors keep it. Everything else takes times as arguments.
+//! The time of day, for the progress of sources. Everything else takes times as arguments.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! How far the stream of a source was whole, from what is seen of it: the reasoning behind the source cursor.
+//! Until when the stream of a source was whole, as far as it can be known: the reasoning behind the progress `whole-until`.
 //!
 //! A stream covers the time from its subscription to its end. A sweep, begun when a stream is up, covers everything before
 //! its own beginning. So when a sweep is complete the source is whole up to as far as the stream reached that was up when
@@ -138,7 +138,7 @@ mod tests {
     proptest! {
         /// A node relays one envelope a tick. Whatever breaks when, everything relayed before `whole_until` was read and confirmed.
         #[test]
-        fn nothing_before_the_cursor_is_missing(steps in steps()) {
+        fn nothing_before_the_progress_is_missing(steps in steps()) {
             let mut durable = Vec::<bool>::new();
             let (mut coverage, mut epoch, mut up) = (Coverage::default(), 0, false);
             let mut read: Vec<(Epoch, usize)> = Vec::new(); // read and not confirmed

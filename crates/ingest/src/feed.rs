@@ -1,4 +1,4 @@
-//! Envelopes that were asked for go the same way as those that come by themselves: pages, the publisher, the queue.
+//! Puts envelopes that were queried or imported into the queue, the same way as those of a stream.
 
 use store::Store;
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use crate::pager::{PageOptions, Pager};
 use crate::queue::publisher::Publisher;
 use crate::worker::park;
 
-/// A way into the queue for one source.
+/// Gathers the envelopes of one source into pages and publishes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
     pub(crate) publisher: Publisher,
@@ -20,7 +20,8 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// Sends envelopes off; tells the number to wait for. What no page can carry is parked.
+    /// Publishes envelopes; returns the number of the last page, to wait for its confirm. An envelope that does not fit into
+    /// any page is parked.
     pub(crate) async fn put(
         &self,
         envelopes: Vec<Envelope>,
@@ -30,7 +31,7 @@ impl Feed {
         let now = Instant::now();
         let mut last = 0;
         for envelope in envelopes {
-            match pager.push(envelope, now) {
+            match pager.push(envelope.into(), now) {
                 Ok(None) => {}
                 Ok(Some(page)) => last = self.publisher.send_page(page).await?,
                 Err(large) => {

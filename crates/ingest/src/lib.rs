@@ -3,10 +3,10 @@
 pub mod budget;
 pub mod coverage;
 pub mod crawl;
-pub mod cursor;
 pub mod error;
 pub mod import;
 pub mod pager;
+pub mod progress;
 pub mod puller;
 pub mod queue;
 pub mod source;

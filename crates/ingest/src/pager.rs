@@ -1,11 +1,10 @@
-//! Envelopes become pages: so many, so many bytes, or so long.
+//! Gathers records into pages: by count, by bytes, and by time.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use store::Page;
+use store::{Page, Record};
 use tokio::time::Instant;
-use wire::Envelope;
 
 use crate::queue::page::MAX_BODY_BYTES;
 
@@ -13,9 +12,9 @@ use crate::queue::page::MAX_BODY_BYTES;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PageOptions {
-    /// Envelopes in a page.
+    /// Records in a page.
     pub envelopes: usize,
-    /// Bytes in a page; one envelope that is larger travels alone.
+    /// Bytes in a page; one record that is larger has a page of its own.
     pub bytes: usize,
     /// How long a page that is not full waits.
     #[serde(with = "crate::seconds")]
@@ -29,80 +28,88 @@ impl Default for PageOptions {
     }
 }
 
-/// What field tags and lengths add to an envelope, at most.
-const FRAMING: usize = 32;
+/// What tags, lengths and numbers add to an envelope in the body of a page, at most.
+const FRAMING: usize = 48;
 
-/// Gathers the envelopes of one source.
+/// Gathers the records of one source.
 #[derive(Debug)]
 pub(crate) struct Pager {
     source: String,
     options: PageOptions,
-    envelopes: Vec<Envelope>,
+    records: Vec<Record>,
     bytes: usize,
     since: Option<Instant>,
 }
 
-/// An envelope that no page can carry.
+/// A record that does not fit into any page.
 #[derive(Debug)]
-pub(crate) struct TooLarge(pub(crate) Envelope);
+pub(crate) struct TooLarge(pub(crate) Record);
 
 impl TooLarge {
     pub(crate) fn reason(&self) -> String {
-        let bytes = self.0.topic.len() + self.0.message.len();
+        let bytes = bytes_of(&self.0);
         format!(
             "an envelope of {bytes} bytes does not fit into a page of the queue ({MAX_BODY_BYTES} bytes)"
         )
     }
 }
 
+fn bytes_of(record: &Record) -> usize {
+    record.envelope.topic.len() + record.envelope.message.len()
+}
+
 impl Pager {
     pub(crate) fn new(source: &str, options: PageOptions) -> Self {
-        Self { source: source.to_owned(), options, envelopes: Vec::new(), bytes: 0, since: None }
+        Self { source: source.to_owned(), options, records: Vec::new(), bytes: 0, since: None }
     }
 
-    /// Takes an envelope; gives a page when one became full.
-    pub(crate) fn push(
-        &mut self,
-        envelope: Envelope,
-        now: Instant,
-    ) -> Result<Option<Page>, TooLarge> {
-        let bytes = envelope.topic.len() + envelope.message.len() + FRAMING;
+    /// Takes a record; returns a page when one became full.
+    pub(crate) fn push(&mut self, record: Record, now: Instant) -> Result<Option<Page>, TooLarge> {
+        let bytes = bytes_of(&record) + FRAMING;
         if bytes + 1_024 > MAX_BODY_BYTES {
-            return Err(TooLarge(envelope));
+            return Err(TooLarge(record));
         }
-        // What would make the page too large begins the next one.
+        // A record that would make the page too large begins the next one.
         let full = if self.bytes + bytes > self.options.bytes { self.take() } else { None };
-        self.envelopes.push(envelope);
+        self.records.push(record);
         self.bytes += bytes;
         self.since.get_or_insert(now);
-        if full.is_none() && self.envelopes.len() >= self.options.envelopes.max(1) {
+        if full.is_none() && self.records.len() >= self.options.envelopes.max(1) {
             return Ok(self.take());
         }
         Ok(full)
     }
 
-    /// When the page must go even though it is not full.
+    /// When the page must be sent even though it is not full.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.since.map(|since| since + self.options.linger)
     }
 
-    /// What has been gathered.
+    /// Returns what has been gathered as a page.
     pub(crate) fn take(&mut self) -> Option<Page> {
         self.since = None;
         self.bytes = 0;
-        if self.envelopes.is_empty() {
+        if self.records.is_empty() {
             return None;
         }
-        let envelopes = std::mem::take(&mut self.envelopes);
-        Some(Page { source: self.source.clone(), cursor: None, envelopes })
+        let records = std::mem::take(&mut self.records);
+        Some(Page { source: self.source.clone(), progress: Vec::new(), records })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use bytes::Bytes;
     use proptest::prelude::*;
+    use store::Origin;
+    use wire::Envelope;
+
+    use super::*;
+
+    fn record(timestamp_ns: u64, bytes: usize) -> Record {
+        let message = Bytes::from(vec![0; bytes]);
+        Envelope { topic: Bytes::new(), timestamp_ns, message }.into()
+    }
 
     proptest! {
         #[test]
@@ -111,15 +118,16 @@ mod tests {
             let mut pager = Pager::new("s", options);
             let mut pages = Vec::new();
             for (n, size) in sizes.iter().enumerate() {
-                let message = Bytes::from(vec![0; *size]);
-                let envelope = Envelope { topic: Bytes::new(), timestamp_ns: n as u64, message };
-                pages.extend(pager.push(envelope, Instant::now()).unwrap());
+                let origin = (n % 2 == 0).then_some(Origin { space: u32::MAX, sequence: u64::MAX });
+                let record = Record { origin, ..record(n as u64, *size) };
+                pages.extend(pager.push(record, Instant::now()).unwrap());
             }
             pages.extend(pager.take());
-            let order: Vec<u64> = pages.iter().flat_map(|page| &page.envelopes).map(|e| e.timestamp_ns).collect();
+            let records = pages.iter().flat_map(|page| &page.records);
+            let order: Vec<u64> = records.map(|record| record.envelope.timestamp_ns).collect();
             prop_assert_eq!(order, (0..sizes.len() as u64).collect::<Vec<_>>());
             for page in pages {
-                prop_assert!((1..=7).contains(&page.envelopes.len()));
+                prop_assert!((1..=7).contains(&page.records.len()));
                 let body = crate::queue::page::encode(page).unwrap();
                 prop_assert!(body.len() <= 4_096 + 64, "{}", body.len());
             }
@@ -127,29 +135,23 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_larger_than_a_page_travels_alone_and_one_larger_than_a_body_not_at_all() {
+    fn a_record_larger_than_a_page_has_its_own_and_one_larger_than_a_body_is_refused() {
         let mut pager = Pager::new("s", PageOptions::default());
-        let envelope = |bytes: usize| Envelope {
-            topic: Bytes::new(),
-            timestamp_ns: 0,
-            message: vec![0; bytes].into(),
-        };
         let now = Instant::now();
-        assert!(pager.push(envelope(1), now).unwrap().is_none());
-        assert_eq!(pager.push(envelope(1 << 20), now).unwrap().unwrap().envelopes.len(), 1);
-        assert_eq!(pager.push(envelope(1), now).unwrap().unwrap().envelopes.len(), 1);
-        assert!(pager.push(envelope(MAX_BODY_BYTES), now).is_err());
-        assert_eq!(pager.take().unwrap().envelopes.len(), 1);
+        assert!(pager.push(record(0, 1), now).unwrap().is_none());
+        assert_eq!(pager.push(record(0, 1 << 20), now).unwrap().unwrap().records.len(), 1);
+        assert_eq!(pager.push(record(0, 1), now).unwrap().unwrap().records.len(), 1);
+        assert!(pager.push(record(0, MAX_BODY_BYTES), now).is_err());
+        assert_eq!(pager.take().unwrap().records.len(), 1);
     }
 
     #[test]
-    fn lingering_counts_from_the_first_envelope() {
+    fn lingering_counts_from_the_first_record() {
         let mut pager = Pager::new("s", PageOptions::default());
         assert_eq!(pager.due(), None);
         let start = Instant::now();
-        let envelope = Envelope { topic: Bytes::new(), timestamp_ns: 0, message: Bytes::new() };
-        pager.push(envelope.clone(), start).unwrap();
-        pager.push(envelope, start + Duration::from_millis(3)).unwrap();
+        pager.push(record(0, 0), start).unwrap();
+        pager.push(record(0, 0), start + Duration::from_millis(3)).unwrap();
         assert_eq!(pager.due(), Some(start + Duration::from_millis(5)));
     }
 }

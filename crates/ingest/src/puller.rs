@@ -67,7 +67,7 @@ impl Default for PullerOptions {
 pub struct Puller {
     /// Where pages go.
     pub queue: Queue,
-    /// Where the source's cursor and the names of topics are.
+    /// Where the source's progress and the names of topics are.
     pub store: Store,
     /// What is read.
     pub source: Source,

@@ -6,12 +6,12 @@
 //! under the names that follow from its address.
 //!
 //! Known topics are read from a derived table, which lags behind the log, which lags behind the queue. A sweep does not
-//! wait for them: a topic that it misses on that account has its first row later than the cursor's `read_back_to`, and is
-//! read back from its beginning by [`ReadBack`] as soon as the table has it. So is a topic whose name cannot be derived and
-//! that came into being during a gap, once it is seen again. Only while the table is being rebuilt does a sweep wait.
+//! wait for them: a topic that it misses on that account has its first envelope behind the position `read-back-to`, and
+//! [`Sweeper::read_back`] reads it from its beginning as soon as the table has it. So it does a topic whose name cannot be
+//! derived and that came into being during a gap, once the topic is seen again. A rebuild of the table changes nothing: the
+//! table that is served stays until the new one has caught up.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use store::{Position, Store};
 use tokio_util::sync::CancellationToken;
@@ -60,9 +60,6 @@ pub(crate) enum Ended {
 impl Sweeper {
     /// Asks for everything since `from_ns`. When it is complete, everything that it found is confirmed by the broker.
     pub(crate) async fn sweep(&self, from_ns: u64, token: &CancellationToken) -> Result<Ended> {
-        if !self.table_is_whole(token).await? {
-            return Ok(Ended::Cancelled);
-        }
         let mut followed = Followed::since(from_ns);
         let mut after: Option<String> = None;
         loop {
@@ -92,21 +89,6 @@ impl Sweeper {
                 return Ok(Ended::Cancelled);
             }
         }
-    }
-
-    /// A table that is being rebuilt knows less than it did. `false` when cancelled meanwhile.
-    async fn table_is_whole(&self, token: &CancellationToken) -> Result<bool> {
-        let mut told = false;
-        while self.store.topics_rebuilding().await? {
-            if !std::mem::replace(&mut told, true) {
-                tracing::info!("the sweep waits: the table of topics is being rebuilt");
-            }
-            tokio::select! {
-                () = token.cancelled() => return Ok(false),
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            }
-        }
-        Ok(true)
     }
 
     /// Asks for these topics, many at a time, to the end, and waits until all of it is confirmed.
@@ -180,9 +162,6 @@ impl Sweeper {
         watched_since_ns: u64,
         token: &CancellationToken,
     ) -> Result<Option<Position>> {
-        if !self.table_is_whole(token).await? {
-            return Ok(None);
-        }
         let topics = self.store.topics_first_seen(after, QUERY_TOPICS as i64, &STORED).await?;
         let Some(reached) = topics.last().map(|(_, position)| *position) else { return Ok(None) };
         let (mut names, mut private_stores) = (HashSet::new(), HashSet::new());

@@ -139,7 +139,7 @@ impl Tail {
             }
             for item in burst {
                 match item {
-                    Ok(envelope) => match pager.push(envelope, now) {
+                    Ok(envelope) => match pager.push(envelope.into(), now) {
                         Ok(None) => {}
                         Ok(Some(page)) => {
                             self.publisher.send_page(page).await?;

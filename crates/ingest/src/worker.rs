@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use store::{Class, Page, Store};
+use store::{Class, Maintained, Page, Record, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -57,7 +57,7 @@ struct Batch {
     undecodable: Vec<(bytes::Bytes, page::PageError)>,
     last_tag: u64,
     deliveries: usize,
-    envelopes: usize,
+    records: usize,
     bytes: usize,
 }
 
@@ -71,7 +71,7 @@ impl Batch {
         }
         match page::decode(delivery.body.clone()) {
             Ok(page) => {
-                self.envelopes += page.envelopes.len();
+                self.records += page.records.len();
                 self.pages.push(page);
             }
             Err(reason) => self.undecodable.push((delivery.body, reason)),
@@ -80,7 +80,7 @@ impl Batch {
 
     /// The broker sends nothing more while all that it may hand out is in here, so waiting for more would be in vain.
     fn is_full(&self, options: &WorkerOptions) -> bool {
-        self.envelopes >= options.batch_envelopes
+        self.records >= options.batch_envelopes
             || self.bytes >= options.batch_bytes
             || self.deliveries >= usize::from(options.prefetch)
     }
@@ -182,10 +182,13 @@ impl Worker {
     async fn store_batch(&self, batch: Batch, token: &CancellationToken) -> Result<Outcome> {
         for (body, reason) in batch.undecodable {
             tracing::error!(%reason, bytes = body.len(), "a message in the queue is not a page: it is parked");
-            // It has no topic; its bytes are kept whole.
+            // It has no topic; all of its bytes are kept as the message.
             let envelope =
                 wire::Envelope { topic: bytes::Bytes::new(), timestamp_ns: 0, message: body };
-            if !self.park("queue", &envelope, &format!("not a page: {reason}"), token).await? {
+            if !self
+                .park("queue", &envelope.into(), &format!("not a page: {reason}"), token)
+                .await?
+            {
                 return Ok(Outcome::Interrupted);
             }
         }
@@ -206,6 +209,15 @@ impl Worker {
                         .increment(appended.duplicates);
                     metrics::counter!("xmtp_indexer_envelopes_parked_total")
                         .increment(appended.parked);
+                    if appended.conflicts > 0 {
+                        metrics::counter!("xmtp_indexer_envelopes_conflicting_total")
+                            .increment(appended.conflicts);
+                        tracing::error!(
+                            conflicts = appended.conflicts,
+                            "a source gave other bytes under a number that it had given before: \
+                             they are kept in ground.conflicts"
+                        );
+                    }
                     back_off.reset();
                     continue;
                 }
@@ -215,9 +227,9 @@ impl Worker {
             match next {
                 Next::Stop => return Err(error.into()),
                 Next::Halves(first, second) => work.extend([second, first]),
-                Next::Forget => tracing::error!(%error, "a cursor cannot be stored: it is skipped"),
-                Next::Park(source, envelope) => {
-                    if !self.park(&source, &envelope, &error.to_string(), token).await? {
+                Next::Forget => tracing::error!(%error, "progress cannot be stored: it is skipped"),
+                Next::Park(source, record) => {
+                    if !self.park(&source, &record, &error.to_string(), token).await? {
                         return Ok(Outcome::Interrupted);
                     }
                 }
@@ -232,15 +244,15 @@ impl Worker {
         Ok(Outcome::Durable)
     }
 
-    /// Keeps what cannot be stored; `false` when cancelled meanwhile.
+    /// Parks a record; returns false when it was cancelled meanwhile.
     async fn park(
         &self,
         source: &str,
-        envelope: &wire::Envelope,
+        record: &Record,
         reason: &str,
         token: &CancellationToken,
     ) -> Result<bool> {
-        let kept = park(&self.store, source, envelope, reason, token).await?;
+        let kept = park(&self.store, source, record, reason, token).await?;
         if kept {
             metrics::counter!("xmtp_indexer_envelopes_parked_total").increment(1);
         }
@@ -248,17 +260,17 @@ impl Worker {
     }
 }
 
-/// Parks an envelope however long the database is away; `false` when cancelled meanwhile.
+/// Parks a record, however long the database is away; returns false when it was cancelled meanwhile.
 pub(crate) async fn park(
     store: &Store,
     source: &str,
-    envelope: &wire::Envelope,
+    record: &Record,
     reason: &str,
     token: &CancellationToken,
 ) -> Result<bool> {
     let mut back_off = BackOff::for_services();
     loop {
-        match store.park(source, envelope, reason).await {
+        match store.park(source, record, reason).await {
             Ok(()) => return Ok(true),
             Err(error) if error.class() == Class::Retry => {
                 if !pause(&error, &mut back_off, token).await {
@@ -281,14 +293,22 @@ async fn pause(error: &store::Error, back_off: &mut BackOff, token: &Cancellatio
     }
 }
 
-/// Makes partitions ahead of the log, at once and each minute: an append never makes one.
+/// Maintains the partitions of the log, at once and then every minute: makes them ahead of the log, so that appends seldom
+/// have to, freezes those that are full, and drops those whose envelopes were all erased.
 async fn maintain(store: Store, token: CancellationToken) {
     loop {
-        match store.extend_partitions().await {
-            Ok(0) => {}
-            Ok(made) => tracing::info!(made, "made partitions for the log"),
+        let maintained = tokio::select! {
+            // A vacuum may take minutes. Dropping it closes its connection, and the next round does it again.
+            () = token.cancelled() => return,
+            maintained = store.maintain() => maintained,
+        };
+        match maintained {
+            Ok(done) if done == Maintained::default() => {}
+            Ok(Maintained { made, frozen, dropped }) => {
+                tracing::info!(made, frozen, dropped, "maintained the partitions of the log");
+            }
             Err(error) => {
-                tracing::warn!(%error, "cannot make partitions for the log; trying again in a minute")
+                tracing::warn!(%error, "cannot maintain the partitions of the log; trying again in a minute")
             }
         }
         tokio::select! {

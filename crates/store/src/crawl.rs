@@ -1,8 +1,7 @@
-//! What the sweep and the crawl know and remember: which topics and wallets there are to ask nodes about, and how far
-//! discovery is.
+//! State of the sweep and the crawl: the topics and wallets that nodes are asked about, and how far discovery has come.
 
 use bytes::Bytes;
-use tokio_postgres::Row;
+use sqlx::PgConnection;
 use wire::{Address, TopicKind};
 
 use crate::{
@@ -11,73 +10,72 @@ use crate::{
     log::Position,
 };
 
-/// A topic that the crawl has not read to its end.
+/// A topic that the crawl has not read completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrawlTopic {
     /// Its exact name.
     pub topic: String,
     /// Steps from a seed.
     pub depth: i32,
-    /// The last row read; the meaning belongs to the source.
+    /// The last row read, encoded by the source; none at the beginning.
     pub cursor: Option<Bytes>,
     /// Envelopes read from it so far.
     pub envelopes: i64,
 }
 
-/// A topic to be read.
+/// A topic that the crawl is to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewCrawlTopic {
     /// Its exact name.
     pub topic: String,
     /// Steps from a seed.
     pub depth: i32,
-    /// Is it the second spelling of a name?
+    /// True for the second spelling of a name.
     pub lower_case: bool,
 }
 
-/// What one answer of a node gave for one topic.
+/// The part of one response of a node that belongs to one topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CrawlStep {
     /// The topic's name.
     pub topic: String,
-    /// Envelopes of it in the answer.
+    /// Envelopes of it in the response.
     pub envelopes: i64,
-    /// Genuine invitations to its owner in the answer.
+    /// Genuine invitations to its owner in the response.
     pub invitations: i64,
-    /// Enough of it: it is left where it is.
+    /// True when the topic exceeds the limit of one topic, so that it is read no further.
     pub cut_off: bool,
 }
 
-/// How far discovery is, over all runs.
+/// How far discovery has come, over all runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct CrawlTotals {
-    /// Wallets whose topics were asked for.
+    /// Wallets whose topics are on the list.
     pub accounts_visited: i64,
-    /// Wallets known and not asked for yet.
+    /// Wallets that are known, and whose topics are not on the list yet.
     pub accounts_waiting: i64,
-    /// Topics read to their end.
+    /// Topics read completely.
     pub topics_done: i64,
-    /// Topics that hold anything.
+    /// Topics that hold envelopes.
     pub topics_with_envelopes: i64,
-    /// Topics not read to their end yet.
+    /// Topics that are still to be read.
     pub topics_waiting: i64,
-    /// Topics left where they were for being too large.
+    /// Topics that exceeded the limit of one topic.
     pub topics_cut_off: i64,
-    /// Topics that the node would not hear of.
+    /// Topics that the node refused.
     pub topics_refused: i64,
     /// Second spellings that were tried.
     pub lower_case_tried: i64,
-    /// Second spellings that hold anything.
+    /// Second spellings that hold envelopes.
     pub lower_case_found: i64,
     /// Envelopes read.
     pub envelopes: i64,
-    /// Genuine invitations: each opens a conversation whose topic nobody can derive.
+    /// Genuine invitations. Each opens a conversation whose topic cannot be derived.
     pub invitations: i64,
 }
 
-fn address(row: &Row, at: usize, table: &'static str) -> Result<Address> {
-    let bytes: &[u8] = row.get(at);
-    <[u8; 20]>::try_from(bytes).map(Address::from).map_err(|_| Error::Contradiction {
+fn address(bytes: Vec<u8>, table: &'static str) -> Result<Address> {
+    <[u8; 20]>::try_from(bytes).map(Address::from).map_err(|bytes| Error::Contradiction {
         table,
         what: format!("an address of {} bytes", bytes.len()),
     })
@@ -88,143 +86,143 @@ fn codes(kinds: &[TopicKind]) -> Vec<i16> {
 }
 
 impl Store {
-    /// Wallets that the index knows, in the order of their addresses.
+    /// Reads wallets that the index knows in the order of their addresses: `limit` of them after `after`.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn known_accounts(&self, after: Option<Address>, limit: i64) -> Result<Vec<Address>> {
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "select address from derived.accounts where address > $1 order by address limit $2",
-            )
-            .await?;
         let after = after.map(|address| address.as_bytes().to_vec()).unwrap_or_default();
-        let rows = client.query(&statement, &[&after, &limit]).await?;
-        rows.iter().map(|row| address(row, 0, "derived.accounts")).collect()
+        let mut connection = self.connection().await?;
+        let rows = sqlx::query_scalar!(
+            "select address from derived.accounts where address > $1 order by address limit $2",
+            after,
+            limit,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        rows.into_iter().map(|bytes| address(bytes, "derived.accounts")).collect()
     }
 
-    /// Topics of these kinds in the order in which they became known, each with the position of its first envelope.
+    /// Reads topics of these kinds in the order in which they became known, each with the position of its first envelope:
+    /// `limit` of them after `after`.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn topics_first_seen(
         &self,
         after: Position,
         limit: i64,
         kinds: &[TopicKind],
     ) -> Result<Vec<(String, Position)>> {
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "select name, first_position from derived.topics
-                  where first_position > $1 and kind = any($2)
-                  order by first_position limit $3",
-            )
-            .await?;
-        let rows = client.query(&statement, &[&after.0, &codes(kinds), &limit]).await?;
-        Ok(rows.iter().map(|row| (row.get(0), Position(row.get(1)))).collect())
+        let mut connection = self.connection().await?;
+        let rows = sqlx::query!(
+            "select name, first_position from derived.topic_names
+              where first_position > $1 and kind = any($2)
+              order by first_position limit $3",
+            after.0,
+            &codes(kinds),
+            limit,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.name, Position(row.first_position))).collect())
     }
 
-    /// Is the table of topics being built anew? It knows less meanwhile than it did.
+    /// Adds seeds. Wallets and topics that are known already stay as they are.
     ///
     /// # Errors
-    /// When Postgres fails.
-    pub async fn topics_rebuilding(&self) -> Result<bool> {
-        Ok(self.watermarks().await?.iter().any(|mark| mark.name == "topics" && mark.rebuilding))
-    }
-
-    /// Adds seeds; what is known already stays as it is.
-    ///
-    /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn crawl_seed(&self, accounts: &[Address], topics: &[String]) -> Result<()> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
         let found: Vec<(Address, i32)> = accounts.iter().map(|account| (*account, 0)).collect();
         let topics: Vec<_> = topics
             .iter()
             .map(|topic| NewCrawlTopic { topic: topic.clone(), depth: 0, lower_case: false })
             .collect();
-        insert_accounts(&tx, &found).await?;
-        insert_topics(&tx, &topics).await?;
+        let mut tx = self.begin().await?;
+        insert_accounts(&mut tx, &found).await?;
+        insert_topics(&mut tx, &topics).await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// Wallets that are next: nearest to the seeds first, at most `max_depth` steps away.
+    /// Reads the wallets that are next: nearest to the seeds first, at most `max_depth` steps away.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn crawl_next_accounts(
         &self,
         limit: i64,
         max_depth: i32,
     ) -> Result<Vec<(Address, i32)>> {
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "select address, depth from ground.crawl_accounts
-                  where not visited and depth <= $2 order by depth, address limit $1",
-            )
-            .await?;
-        let rows = client.query(&statement, &[&limit, &max_depth]).await?;
-        rows.iter().map(|row| Ok((address(row, 0, "ground.crawl_accounts")?, row.get(1)))).collect()
+        let mut connection = self.connection().await?;
+        let rows = sqlx::query!(
+            "select address, depth from ground.crawl_accounts
+              where not visited and depth <= $2 order by depth, address limit $1",
+            limit,
+            max_depth,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        rows.into_iter()
+            .map(|row| Ok((address(row.address, "ground.crawl_accounts")?, row.depth)))
+            .collect()
     }
 
-    /// Puts the topics of these wallets on the list, and the wallets off it.
+    /// Adds the topics of these wallets to the list, and marks the wallets as visited.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn crawl_visit(&self, accounts: &[Address], topics: &[NewCrawlTopic]) -> Result<()> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
-        insert_topics(&tx, topics).await?;
         let addresses: Vec<&[u8]> =
             accounts.iter().map(|account| account.as_bytes().as_slice()).collect();
-        tx.execute(
+        let mut tx = self.begin().await?;
+        insert_topics(&mut tx, topics).await?;
+        sqlx::query!(
             "update ground.crawl_accounts set visited = true where address = any($1)",
-            &[&addresses],
+            &addresses as &[&[u8]],
         )
+        .execute(&mut *tx)
         .await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// Topics that are next: up to `limit` that stand at the same cursor, so that one query can go on with all of them.
+    /// Reads the topics that are next: up to `limit` that stand at the same cursor, so that one query can continue all of
+    /// them.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn crawl_next_topics(&self, limit: i64) -> Result<Vec<CrawlTopic>> {
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "with waiting as (
-                     select topic, depth, cursor, envelopes from ground.crawl_topics
-                      where not done and not cut_off and refused is null
-                      order by depth, cursor nulls first, topic limit $1),
-                 first as (select depth, cursor from waiting limit 1)
-                 select w.topic, w.depth, w.cursor, w.envelopes from waiting w, first f
-                  where w.depth = f.depth and w.cursor is not distinct from f.cursor",
-            )
-            .await?;
-        let rows = client.query(&statement, &[&limit]).await?;
+        let mut connection = self.connection().await?;
+        let rows = sqlx::query!(
+            r#"with waiting as (
+                   select topic, depth, cursor, envelopes from ground.crawl_topics
+                    where not done and not cut_off and refused is null
+                    order by depth, cursor nulls first, topic limit $1),
+               first as (select depth, cursor from waiting limit 1)
+               select w.topic as "topic!", w.depth as "depth!", w.cursor as "cursor?", w.envelopes as "envelopes!"
+                 from waiting w, first f
+                where w.depth = f.depth and w.cursor is not distinct from f.cursor"#,
+            limit,
+        )
+        .fetch_all(&mut *connection)
+        .await?;
         Ok(rows
-            .iter()
+            .into_iter()
             .map(|row| CrawlTopic {
-                topic: row.get(0),
-                depth: row.get(1),
-                cursor: row.get::<_, Option<Vec<u8>>>(2).map(Bytes::from),
-                envelopes: row.get(3),
+                topic: row.topic,
+                depth: row.depth,
+                cursor: row.cursor.map(Bytes::from),
+                envelopes: row.envelopes,
             })
             .collect())
     }
 
-    /// Moves topics on to `cursor`, or to their end when there is none, and remembers whom the answer named: together, so
-    /// that a crash loses neither.
+    /// Moves topics on to `cursor`, or marks them as done when there is none, and stores the wallets and topics that the
+    /// response named. Both happen in one transaction, so that a crash loses neither.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn crawl_step(
         &self,
         steps: &[CrawlStep],
@@ -232,189 +230,132 @@ impl Store {
         accounts: &[(Address, i32)],
         topics: &[NewCrawlTopic],
     ) -> Result<()> {
-        let mut client = self.client().await?;
-        let tx = client.transaction().await?;
         let names: Vec<&str> = steps.iter().map(|step| step.topic.as_str()).collect();
         let envelopes: Vec<i64> = steps.iter().map(|step| step.envelopes).collect();
         let invitations: Vec<i64> = steps.iter().map(|step| step.invitations).collect();
         let cut_off: Vec<bool> = steps.iter().map(|step| step.cut_off).collect();
-        tx.execute(
+        let mut tx = self.begin().await?;
+        sqlx::query!(
             "update ground.crawl_topics t
                 set envelopes = t.envelopes + s.envelopes, invitations = t.invitations + s.invitations,
                     cursor = coalesce($5, t.cursor), done = $5::bytea is null, cut_off = s.cut_off and $5::bytea is not null
                from unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[])
                     as s (topic, envelopes, invitations, cut_off)
               where t.topic = s.topic",
-            &[&names, &envelopes, &invitations, &cut_off, &cursor],
+            &names as &[&str],
+            &envelopes,
+            &invitations,
+            &cut_off,
+            cursor,
         )
+        .execute(&mut *tx)
         .await?;
-        insert_accounts(&tx, accounts).await?;
-        insert_topics(&tx, topics).await?;
+        insert_accounts(&mut tx, accounts).await?;
+        insert_topics(&mut tx, topics).await?;
         tx.commit().await?;
         Ok(())
     }
 
-    /// The node will not hear of this topic.
+    /// Marks a topic that the node refused, with the node's reason.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn crawl_refused(&self, topic: &str, reason: &str) -> Result<()> {
-        let client = self.client().await?;
-        client
-            .execute(
-                "update ground.crawl_topics set refused = $2 where topic = $1",
-                &[&topic, &reason],
-            )
-            .await?;
+        let mut connection = self.connection().await?;
+        sqlx::query!(
+            "update ground.crawl_topics set refused = $2 where topic = $1",
+            topic,
+            reason,
+        )
+        .execute(&mut *connection)
+        .await?;
         Ok(())
     }
 
-    /// Takes up again what was cut off or refused: for a run with a larger budget.
+    /// Puts topics that were cut off or refused back on the list, for a run with a larger limit; returns how many.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn crawl_reopen(&self) -> Result<u64> {
-        let client = self.client().await?;
-        Ok(client
-            .execute(
-                "update ground.crawl_topics set cut_off = false, refused = null where cut_off or refused is not null",
-                &[],
-            )
-            .await?)
+        let mut connection = self.connection().await?;
+        Ok(sqlx::query!(
+            "update ground.crawl_topics set cut_off = false, refused = null where cut_off or refused is not null",
+        )
+        .execute(&mut *connection)
+        .await?
+        .rows_affected())
     }
 
-    /// How far discovery is.
+    /// Counts how far discovery has come.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn crawl_totals(&self) -> Result<CrawlTotals> {
-        let client = self.client().await?;
-        let row = client
-            .query_one(
-                "select a.visited, a.waiting, t.* from
-                   (select count(*) filter (where visited) as visited, count(*) filter (where not visited) as waiting
-                      from ground.crawl_accounts) a,
-                   (select count(*) filter (where done), count(*) filter (where envelopes > 0),
-                           count(*) filter (where not done and not cut_off and refused is null),
-                           count(*) filter (where cut_off), count(*) filter (where refused is not null),
-                           count(*) filter (where lower_case and done),
-                           count(*) filter (where lower_case and envelopes > 0),
-                           coalesce(sum(envelopes), 0)::bigint, coalesce(sum(invitations), 0)::bigint
-                      from ground.crawl_topics) t",
-                &[],
-            )
-            .await?;
-        Ok(CrawlTotals {
-            accounts_visited: row.get(0),
-            accounts_waiting: row.get(1),
-            topics_done: row.get(2),
-            topics_with_envelopes: row.get(3),
-            topics_waiting: row.get(4),
-            topics_cut_off: row.get(5),
-            topics_refused: row.get(6),
-            lower_case_tried: row.get(7),
-            lower_case_found: row.get(8),
-            envelopes: row.get(9),
-            invitations: row.get(10),
-        })
+        let mut connection = self.connection().await?;
+        Ok(sqlx::query_as!(
+            CrawlTotals,
+            r#"select a.visited as "accounts_visited!", a.waiting as "accounts_waiting!", t.done as "topics_done!",
+                      t.found as "topics_with_envelopes!", t.waiting as "topics_waiting!", t.cut_off as "topics_cut_off!",
+                      t.refused as "topics_refused!", t.lower_tried as "lower_case_tried!",
+                      t.lower_found as "lower_case_found!", t.envelopes as "envelopes!", t.invitations as "invitations!"
+                 from (select count(*) filter (where visited) as visited, count(*) filter (where not visited) as waiting
+                         from ground.crawl_accounts) a,
+                      (select count(*) filter (where done) as done, count(*) filter (where envelopes > 0) as found,
+                              count(*) filter (where not done and not cut_off and refused is null) as waiting,
+                              count(*) filter (where cut_off) as cut_off,
+                              count(*) filter (where refused is not null) as refused,
+                              count(*) filter (where lower_case and done) as lower_tried,
+                              count(*) filter (where lower_case and envelopes > 0) as lower_found,
+                              coalesce(sum(envelopes), 0)::bigint as envelopes,
+                              coalesce(sum(invitations), 0)::bigint as invitations
+                         from ground.crawl_topics) t"#,
+        )
+        .fetch_one(&mut *connection)
+        .await?)
     }
 }
 
-type Tx<'a> = deadpool_postgres::Transaction<'a>;
-
-async fn insert_accounts(tx: &Tx<'_>, accounts: &[(Address, i32)]) -> Result<()> {
+async fn insert_accounts(connection: &mut PgConnection, accounts: &[(Address, i32)]) -> Result<()> {
     if accounts.is_empty() {
         return Ok(());
     }
     let addresses: Vec<&[u8]> =
         accounts.iter().map(|(account, _)| account.as_bytes().as_slice()).collect();
     let depths: Vec<i32> = accounts.iter().map(|(_, depth)| *depth).collect();
-    tx.execute(
+    sqlx::query!(
         "insert into ground.crawl_accounts (address, depth)
          select address, min(depth) from unnest($1::bytea[], $2::integer[]) as t (address, depth)
           group by address order by address
          on conflict do nothing",
-        &[&addresses, &depths],
+        &addresses as &[&[u8]],
+        &depths,
     )
+    .execute(connection)
     .await?;
     Ok(())
 }
 
-async fn insert_topics(tx: &Tx<'_>, topics: &[NewCrawlTopic]) -> Result<()> {
+async fn insert_topics(connection: &mut PgConnection, topics: &[NewCrawlTopic]) -> Result<()> {
     if topics.is_empty() {
         return Ok(());
     }
     let names: Vec<&str> = topics.iter().map(|topic| topic.topic.as_str()).collect();
     let depths: Vec<i32> = topics.iter().map(|topic| topic.depth).collect();
     let lower: Vec<bool> = topics.iter().map(|topic| topic.lower_case).collect();
-    tx.execute(
+    sqlx::query!(
         "insert into ground.crawl_topics (topic, depth, lower_case)
          select topic, min(depth), bool_and(lower_case)
            from unnest($1::text[], $2::integer[], $3::boolean[]) as t (topic, depth, lower_case)
           group by topic order by topic
          on conflict do nothing",
-        &[&names, &depths, &lower],
+        &names as &[&str],
+        &depths,
+        &lower,
     )
+    .execute(connection)
     .await?;
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::TestDatabase;
-
-    fn wallet(n: u8) -> Address {
-        Address::from([n; 20])
-    }
-
-    fn new(topic: &str, depth: i32) -> NewCrawlTopic {
-        NewCrawlTopic { topic: topic.into(), depth, lower_case: false }
-    }
-
-    #[tokio::test]
-    async fn discovery_goes_outwards_and_resumes_where_it_was() {
-        let db = TestDatabase::migrated().await;
-        let store = &db.store;
-        store.crawl_seed(&[wallet(1), wallet(1)], &["given".into()]).await.unwrap();
-        assert_eq!(store.crawl_next_accounts(10, 9).await.unwrap(), [(wallet(1), 0)]);
-        store.crawl_visit(&[wallet(1)], &[new("a", 0), new("b", 0)]).await.unwrap();
-        assert!(store.crawl_next_accounts(10, 9).await.unwrap().is_empty());
-        let names =
-            |topics: Vec<CrawlTopic>| topics.into_iter().map(|t| t.topic).collect::<Vec<_>>();
-        assert_eq!(names(store.crawl_next_topics(10).await.unwrap()), ["a", "b", "given"]);
-
-        let step = |topic: &str, envelopes| CrawlStep {
-            topic: topic.into(),
-            envelopes,
-            ..CrawlStep::default()
-        };
-        let found = [(wallet(2), 1), (wallet(1), 1)];
-        store
-            .crawl_step(&[step("a", 2), step("b", 3)], Some(b"c1"), &found, &[new("dm", 1)])
-            .await
-            .unwrap();
-        // The one that stands elsewhere comes first, then the two that go on together.
-        assert_eq!(names(store.crawl_next_topics(10).await.unwrap()), ["given"]);
-        store.crawl_step(&[step("given", 0)], None, &[], &[]).await.unwrap();
-        let next = store.crawl_next_topics(10).await.unwrap();
-        assert_eq!(next[0].cursor.as_deref(), Some(b"c1".as_slice()));
-        assert_eq!((next[0].envelopes, names(next)), (2, vec!["a".to_owned(), "b".to_owned()]));
-
-        let cut = CrawlStep { cut_off: true, ..step("b", 1) };
-        store.crawl_step(&[step("a", 1), cut], Some(b"c2"), &[], &[]).await.unwrap();
-        assert_eq!(names(store.crawl_next_topics(10).await.unwrap()), ["a"]);
-        store.crawl_step(&[step("a", 0)], None, &[], &[]).await.unwrap();
-        store.crawl_refused("dm", "no").await.unwrap();
-        assert_eq!(store.crawl_next_topics(10).await.unwrap(), []);
-        assert_eq!(store.crawl_next_accounts(10, 0).await.unwrap(), []);
-        assert_eq!(store.crawl_next_accounts(10, 1).await.unwrap(), [(wallet(2), 1)]);
-
-        let totals = store.crawl_totals().await.unwrap();
-        assert_eq!((totals.accounts_visited, totals.accounts_waiting), (1, 1));
-        assert_eq!((totals.topics_done, totals.topics_cut_off, totals.topics_refused), (2, 1, 1));
-        assert_eq!((totals.envelopes, totals.topics_waiting), (7, 0));
-        assert_eq!(store.crawl_reopen().await.unwrap(), 2);
-        assert_eq!(names(store.crawl_next_topics(10).await.unwrap()), ["b"]);
-    }
-}
+mod tests;

@@ -2,25 +2,37 @@
 
 use std::{sync::Arc, time::Duration};
 
-use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
-    TimeoutType, Timeouts,
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, PgConnection, PgPool, Postgres, Transaction,
+    pool::PoolConnection,
+    postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::error::{Error, Result};
+use crate::{
+    address,
+    error::{Error, Result},
+};
 
-/// How long to wait for a connection. Whoever waits for an answer is told in time that all are busy.
+/// How long a caller waits for a connection before it gets [`Error::Exhausted`].
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long to wait for a thread's own connection before another is borrowed. Most answers are found in less; opening a
-/// connection takes several times as long, and while passwords are worked out for it the thread does nothing else.
+/// How long to wait for a thread's own connection before one of the common pool is borrowed. Most statements take less.
 const SOON: Duration = Duration::from_millis(5);
+
+/// After how long a caller that waits for a connection looks for itself whether the server can be reached.
+const PROBE: Duration = Duration::from_millis(500);
+
+/// Prepared statements that a connection keeps at most. Filters combine to more texts than a server should hold.
+const PREPARED: usize = 400;
+
+/// How often PostgreSQL looks whether the client of a running statement is still connected.
+pub(crate) const CLIENT_CHECK: Duration = Duration::from_millis(200);
 
 /// How to reach the database.
 #[derive(Clone)]
 pub struct Options {
-    /// `postgres://user:password@host:port/database`.
+    /// An address as libpq understands it: `postgres://user:password@host:port/database?sslmode=…`, or `key=value` pairs.
     pub url: String,
     /// At most this many connections.
     pub max_connections: usize,
@@ -30,8 +42,7 @@ pub struct Options {
     pub role: Option<String>,
     /// The longest that one statement may take.
     pub statement_timeout: Option<Duration>,
-    /// Are these connections for [`read`](crate::read)? Its statements are written to be planned once, before any value
-    /// is known; left to itself, Postgres would plan most of them anew each time, which costs more than answering them.
+    /// Are these connections for [`read`](crate::read)? Readers and writers want different plans, see [`session`].
     pub readers: bool,
 }
 
@@ -65,10 +76,13 @@ impl std::fmt::Debug for Options {
 /// A pool of connections to the one database. Cloning is cheap.
 #[derive(Clone)]
 pub struct Store {
-    pub(crate) pool: Pool,
+    pub(crate) pool: PgPool,
+    /// As many permits as the pool has connections, see [`Store::reader`].
+    places: Arc<Semaphore>,
     /// Asked first, see [`Store::near`].
-    near: Option<Pool>,
-    tls: MakeRustlsConnect,
+    near: Option<Arc<Store>>,
+    /// For connections outside of the pool.
+    connect: PgConnectOptions,
     target: String,
     options: Arc<Options>,
 }
@@ -81,47 +95,50 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the pool and checks that the server answers.
+    /// Opens the pool, and checks that the server answers and that the database can hold every text.
     ///
     /// # Errors
-    /// [`Error::Url`] for an address that is none, [`Error::Unreachable`] when nobody answers there.
+    /// [`Error::Address`] for an address that cannot be read, [`Error::Unreachable`] when nobody answers there,
+    /// [`Error::Encoding`] when the database is not in UTF8.
     pub async fn connect(options: Options) -> Result<Store> {
         let store = Store::open(options)?;
-        store.client().await?.simple_query("select 1").await?;
+        let mut connection = store.own_connection().await?;
+        let (encoding,): (String,) =
+            sqlx::query_as("select getdatabaseencoding()::text").fetch_one(&mut connection).await?;
+        if encoding != "UTF8" {
+            return Err(Error::Encoding { target: store.target, encoding });
+        }
         Ok(store)
     }
 
     /// Opens the pool without asking the server anything yet.
     ///
     /// # Errors
-    /// [`Error::Url`] for an address that is none.
+    /// [`Error::Address`] for an address that cannot be read.
     pub fn open(options: Options) -> Result<Store> {
-        let mut config: tokio_postgres::Config = options.url.parse().map_err(Error::Url)?;
-        config
+        let connect = address::parse(&options.url)?
             .application_name(&options.application_name)
-            .connect_timeout(Duration::from_secs(5))
-            .keepalives_idle(Duration::from_secs(30));
-        let (target, tls) = (target(&config), MakeRustlsConnect::new(tls()?));
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(config, tls.clone(), recycling);
-        let setup = session(&options);
-        let pool = Pool::builder(manager)
-            .max_size(options.max_connections)
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(PATIENCE))
-            .create_timeout(Some(Duration::from_secs(10)))
-            .post_create(Hook::async_fn(move |client, _| {
-                let setup = setup.clone();
-                Box::pin(
-                    async move { client.batch_execute(&setup).await.map_err(HookError::Backend) },
-                )
-            }))
-            .build()
-            .map_err(|error| Error::Unreachable {
-                target: target.clone(),
-                reason: error.to_string(),
-            })?;
-        Ok(Store { pool, near: None, tls, target, options: Arc::new(options) })
+            .statement_cache_capacity(PREPARED)
+            // Statements hold what users sent; errors are reported by those who get them.
+            .disable_statement_logging();
+        let target = address::target(&connect);
+        let setup: Arc<str> = session(&options).into();
+        let readers = options.readers;
+        let pool = PgPoolOptions::new()
+            .max_connections(u32::try_from(options.max_connections).unwrap_or(u32::MAX))
+            .acquire_timeout(PATIENCE)
+            // A connection is tested when it comes back. One that breaks in between fails once, and its caller retries.
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let setup = AssertSqlSafe(setup.to_string());
+                Box::pin(async move { sqlx::raw_sql(setup).execute(connection).await.map(drop) })
+            })
+            .after_release(move |connection, _| {
+                Box::pin(async move { Ok(readers || is_clean(connection).await?) })
+            })
+            .connect_lazy_with(connect.clone());
+        let places = Arc::new(Semaphore::new(options.max_connections));
+        Ok(Store { pool, places, near: None, connect, target, options: Arc::new(options) })
     }
 
     /// How many connections it opens at most.
@@ -130,7 +147,7 @@ impl Store {
         self.options.max_connections
     }
 
-    /// The same, with at most so many connections.
+    /// The same database, with a pool of its own of at most so many connections.
     ///
     /// # Errors
     /// None that opening this one did not have.
@@ -138,16 +155,16 @@ impl Store {
         Store::open(Options { max_connections, ..(*self.options).clone() })
     }
 
-    /// The same, with so many connections more that are for one thread: when they are busy, those of this pool are
-    /// borrowed. A connection is driven by the thread that opened it, and whoever asks from another has both wake up for
-    /// each question.
+    /// The same pool behind a small one for the calling thread: a connection is driven by the thread that opened it, and a
+    /// statement from another thread wakes up both. When the thread's own connections are busy, one of the common pool is
+    /// borrowed.
     ///
     /// # Errors
     /// None that opening this one did not have.
     pub fn near(&self, connections: usize) -> Result<Store> {
         let near = match connections {
             0 => None,
-            _ => Some(self.limited(connections)?.pool),
+            _ => Some(Arc::new(self.limited(connections)?)),
         };
         Ok(Store { near, ..self.clone() })
     }
@@ -155,50 +172,122 @@ impl Store {
     /// Borrows a connection.
     ///
     /// # Errors
-    /// [`Error::Unreachable`] when Postgres is away, [`Error::Exhausted`] when all connections are busy for too long.
-    pub async fn client(&self) -> Result<deadpool_postgres::Client> {
-        let mut found = None;
-        if let Some(near) = &self.near {
-            let soon = Timeouts { wait: Some(SOON), ..near.timeouts() };
-            found = match near.timeout_get(&soon).await {
-                Err(PoolError::Timeout(TimeoutType::Wait)) => None,
-                found => Some(found),
-            };
+    /// [`Error::Unreachable`] when PostgreSQL is away, [`Error::Exhausted`] when all connections are busy for too long.
+    pub async fn connection(&self) -> Result<PoolConnection<Postgres>> {
+        if let Some(connection) = self.near.as_ref().and_then(|near| near.pool.try_acquire()) {
+            return Ok(connection);
         }
-        let found = match found {
-            Some(found) => found,
-            None => self.pool.get().await,
+        let mut acquire = std::pin::pin!(self.pool.acquire());
+        let acquired = match tokio::time::timeout(PROBE, &mut acquire).await {
+            Ok(acquired) => acquired,
+            Err(_) => {
+                // The pool goes on trying for as long as the caller is patient, and does not say why it fails.
+                if self.pool.size() < self.pool.options().get_max_connections() {
+                    self.own_connection().await?;
+                }
+                acquire.await
+            }
         };
-        found.map_err(|error| match error {
-            PoolError::Backend(error) if error.as_db_error().is_none() => {
+        acquired.map_err(|error| self.unreachable(error))
+    }
+
+    /// Borrows a connection for a statement that may be abandoned, and the permit of its place. The holder of the permit
+    /// decides when the place is free: the driver forgets a connection as soon as it is closed, but its server process may
+    /// work on for a while.
+    pub(crate) async fn reader(
+        &self,
+    ) -> Result<(PoolConnection<Postgres>, OwnedSemaphorePermit)> {
+        if let Some(near) = &self.near
+            && let Ok(place) = tokio::time::timeout(SOON, near.place()).await
+        {
+            // Not within that time: opening a connection takes longer, and would never come to its end.
+            return Ok((near.pool.acquire().await.map_err(|error| self.unreachable(error))?, place?));
+        }
+        let place = tokio::time::timeout(PATIENCE, self.place());
+        let place = place.await.map_err(|_| Error::Exhausted)??;
+        Ok((self.pool.acquire().await.map_err(|error| self.unreachable(error))?, place))
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit> {
+        let place = self.places.clone().acquire_owned().await;
+        Ok(place.map_err(|_| sqlx::Error::PoolClosed)?)
+    }
+
+    /// Begins a transaction on a connection of the pool. When it is dropped before it is committed it is rolled back; a
+    /// connection whose transaction could not be ended is closed instead of reused.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        let connection = self.connection().await?;
+        Transaction::begin(connection, None).await.map_err(|error| self.unreachable(error))
+    }
+
+    /// A connection of its own, outside of the pool: it ends with its holder, and with it every lock that it holds.
+    pub(crate) async fn own_connection(&self) -> Result<PgConnection> {
+        let mut connection =
+            self.connect.connect().await.map_err(|error| self.unreachable(error))?;
+        let setup = AssertSqlSafe(session(&self.options));
+        sqlx::raw_sql(setup).execute(&mut connection).await?;
+        Ok(connection)
+    }
+
+    /// Driver errors of getting a connection, with the address in them.
+    fn unreachable(&self, error: sqlx::Error) -> Error {
+        match error {
+            sqlx::Error::PoolTimedOut => Error::Exhausted,
+            error if error.as_database_error().is_none() => {
                 Error::Unreachable { target: self.target.clone(), reason: chain(&error) }
             }
-            other => other.into(),
-        })
+            error => error.into(),
+        }
     }
 
-    /// What it takes to stop a statement of this database that nobody waits for any more.
-    pub(crate) fn tls(&self) -> MakeRustlsConnect {
-        self.tls.clone()
-    }
-
-    /// Host and port, fit for people to read: no credentials.
+    /// Host, port and database, fit for people to read: no credentials.
     #[must_use]
     pub fn target(&self) -> &str {
         &self.target
     }
+
+    /// Closes all connections that are not in use, and those that are when they come back.
+    pub async fn close(&self) {
+        if let Some(near) = &self.near {
+            near.pool.close().await;
+        }
+        self.pool.close().await;
+    }
 }
 
-/// Seat belts for a session of ours; a connection that hangs in a transaction would hold back every reader.
+/// Is nothing left of what its last borrower did? A cancelled future can leave a transaction open that the driver knows
+/// nothing about: a transaction begins before its statement then. A server that became a standby takes no writes any more.
+async fn is_clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    // By the simple protocol: in the extended one, each message of a statement has a time of its own.
+    let row = sqlx::raw_sql(
+        "select now() = statement_timestamp() and not current_setting('transaction_read_only')::boolean",
+    )
+    .fetch_one(connection)
+    .await?;
+    sqlx::Row::try_get(&row, 0)
+}
+
+/// Settings of a session.
+///
+/// Both kinds plan a statement once, before any value is known: planning anew costs more than most statements. Readers look
+/// for every list in an index that has its order: what an average key has looks small enough to be fetched and sorted, but
+/// some keys have a hundred thousand times as much. Writers find each row by its key: with a join of another kind a page
+/// would read a table from end to end.
 fn session(options: &Options) -> String {
-    let mut setup = String::from("set idle_in_transaction_session_timeout = '60s'; set jit = off;");
+    // A session that hangs inside a transaction would hold back every reader.
+    let mut setup = String::from(
+        "set idle_in_transaction_session_timeout = '60s'; set jit = off; set plan_cache_mode = force_generic_plan;",
+    );
+    setup.push_str(if options.readers {
+        " set enable_bitmapscan = off; set enable_memoize = off;"
+    } else {
+        " set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off;"
+    });
     if options.readers {
-        // Every list is sought in an index that has its order. What the average key has looks little enough to be fetched
-        // whole and sorted; some keys have a hundred thousand times as much. What hangs on rows is sought for each: to
-        // remember what was found costs as much as to find it.
-        setup.push_str(
-            " set plan_cache_mode = force_generic_plan; set enable_bitmapscan = off; set enable_memoize = off;",
-        );
+        setup.push_str(&format!(
+            " set client_connection_check_interval = {};",
+            CLIENT_CHECK.as_millis()
+        ));
     }
     if let Some(timeout) = options.statement_timeout {
         setup.push_str(&format!(" set statement_timeout = {};", timeout.as_millis()));
@@ -209,33 +298,19 @@ fn session(options: &Options) -> String {
     setup
 }
 
-fn tls() -> Result<rustls::ClientConfig> {
-    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Unreachable { target: "TLS".into(), reason: error.to_string() })?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
-fn target(config: &tokio_postgres::Config) -> String {
-    use tokio_postgres::config::Host;
-    let host = match config.get_hosts().first() {
-        Some(Host::Tcp(host)) => host.clone(),
-        Some(Host::Unix(path)) => path.display().to_string(),
-        None => "localhost".into(),
-    };
-    let port = config.get_ports().first().copied().unwrap_or(5432);
-    format!("{host}:{port}/{}", config.get_dbname().unwrap_or("postgres"))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(&format!(": {cause_text}"));
+        }
         source = cause.source();
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod address;
 pub mod append;
+mod copy;
 pub mod crawl;
 pub mod database;
+pub mod erase;
 pub mod error;
 pub mod grants;
 pub mod keys;
@@ -14,14 +17,17 @@ pub mod parked;
 pub mod projections;
 pub mod projector;
 pub mod read;
+mod rebuild;
 pub mod sources;
 pub mod time;
+mod totals;
 pub mod watermarks;
 
-pub use append::{Appended, Page};
+pub use append::{Appended, Origin, Page, Progress, Record};
 pub use database::{Options, Store};
 pub use error::{Class, Error, Result};
 pub use log::{Logged, Position};
+pub use maintenance::Maintained;
 pub use projector::Projector;
 
 #[cfg(test)]

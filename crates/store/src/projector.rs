@@ -1,10 +1,16 @@
-//! Reads the log a page at a time, decodes each envelope once, and gives what it says to every projection.
+//! Reads the log a page at a time, decodes each envelope once, and gives it to every projection.
 //!
-//! Projections that stand at the same position share a page, a transaction and therefore a head. One that is behind
-//! (new, rebuilding, or kept back by an error of its own) is caught up beside the others until it joins them.
+//! Projections that stand at the same position share a page, a transaction and therefore a head. One that is behind,
+//! because it could not write its rows, is caught up beside the others until it joins them; until then it is stale. Tables
+//! that are being built again stand in a schema of their own (see `rebuild.rs`) and are swapped in when they have caught up.
+
+mod finish;
+mod groups;
+mod page;
+mod write;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -19,9 +25,11 @@ use crate::{
     database::Store,
     error::{Class, Error, Result},
     log::{PageBounds, Position},
-    projections::{self, Entry, Erased},
-    watermarks,
+    projections::{self, Erased},
 };
+use groups::{Group, Member};
+use page::Page;
+use write::Failure;
 
 /// Envelopes of the first page; it grows while pages stay below their bytes.
 const FIRST_STRIDE: i64 = 512;
@@ -47,12 +55,14 @@ pub struct Projector {
     verifier: Arc<Verifier>,
     projections: Vec<Box<dyn Erased>>,
     config: Config,
-    /// Projections whose last page failed for a reason of their own, and when to try them again.
-    held_back: HashMap<&'static str, HeldBack>,
+    /// Members whose last page failed for a reason of their own, and when to try them again.
+    held_back: HashMap<Member, HeldBack>,
     /// How many envelopes the next page is asked for: more than fit into its bytes would be read for nothing.
     stride: AtomicI64,
     /// The page after the lead's position, read and decoded while the one before was being written.
-    ahead: Option<(Position, Vec<Entry>)>,
+    ahead: Option<Page>,
+    /// When swaps of rebuilt tables are tried again that readers did not let through.
+    swap_at: Option<Instant>,
 }
 
 struct HeldBack {
@@ -60,33 +70,19 @@ struct HeldBack {
     delay: Duration,
 }
 
-/// The projections, by index, that stand at one position.
-struct Group {
-    at: Position,
-    members: Vec<usize>,
-}
-
-/// Why a page was not written.
-enum Failure {
-    /// Somebody else moved a watermark: look again.
-    Moved,
-    /// One projection refused its rows.
-    Projection(&'static str, Error),
-    /// Postgres.
-    Store(Error),
-}
-
-impl<E: Into<Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Failure::Store(error.into())
-    }
-}
-
 impl Projector {
     /// A projector for every projection of this program.
     #[must_use]
     pub fn new(store: Store, verifier: Arc<Verifier>, config: Config) -> Projector {
-        let projections = projections::all();
+        Projector::of(projections::all(), store, verifier, config)
+    }
+
+    fn of(
+        projections: Vec<Box<dyn Erased>>,
+        store: Store,
+        verifier: Arc<Verifier>,
+        config: Config,
+    ) -> Projector {
         let stride = AtomicI64::new(config.bounds.envelopes.min(FIRST_STRIDE));
         Projector {
             store,
@@ -96,10 +92,11 @@ impl Projector {
             held_back: HashMap::new(),
             stride,
             ahead: None,
+            swap_at: None,
         }
     }
 
-    /// Works until told to stop. Trouble with Postgres is waited out.
+    /// Works until it is cancelled. Trouble with PostgreSQL is waited out.
     ///
     /// # Errors
     /// Only when no retry helps: [`Class::Fatal`].
@@ -121,8 +118,9 @@ impl Projector {
                 Err(error) => {
                     tracing::warn!(%error, retry_in = ?delay, "projecting is interrupted");
                     self.ahead = None;
+                    let wait = delay;
                     delay = (delay * 2).min(Duration::from_secs(10));
-                    delay
+                    wait
                 }
             };
             tokio::select! {
@@ -133,31 +131,34 @@ impl Projector {
         Ok(())
     }
 
-    /// Works until every projection stands at the head as it is now.
+    /// Works until every projection of this program stands at the head as it is now, and no rebuild of this program is left.
+    /// Projections that a newer program has built are not waited for.
     ///
     /// # Errors
-    /// When Postgres fails, or a projection refuses its rows.
+    /// When PostgreSQL fails, or while a projection cannot write its rows.
     pub async fn catch_up(&mut self) -> Result<Position> {
         self.prepare().await?;
         let head = self.store.head().await?;
         loop {
             self.round().await?;
             if !self.held_back.is_empty() {
-                let names: Vec<_> = self.held_back.keys().copied().collect();
-                return Err(Error::Contradiction {
-                    table: "derived",
-                    what: format!(
-                        "these projections cannot write their rows: {}",
-                        names.join(", ")
-                    ),
-                });
+                let names: Vec<_> =
+                    self.held_back.keys().map(|member| self.projection(*member).name()).collect();
+                return Err(Error::Refused(format!(
+                    "these projections cannot write their rows: {}; `xmtp-indexer status` says why",
+                    names.join(", ")
+                )));
             }
-            let marks = self.store.watermarks().await?;
-            if self
-                .projections
-                .iter()
-                .all(|p| marks.iter().any(|m| m.name == p.name() && m.position >= head))
-            {
+            let progression = self.store.progression().await?;
+            let done = self.projections.iter().all(|projection| {
+                let mark = progression.watermarks.iter().find(|mark| mark.name == projection.name());
+                mark.is_some_and(|mark| {
+                    let rebuilt = mark.rebuild.is_none_or(|one| one.version > projection.version());
+                    mark.version > projection.version()
+                        || (mark.version == projection.version() && mark.position >= head && rebuilt)
+                })
+            });
+            if done {
                 return Ok(head);
             }
         }
@@ -165,79 +166,83 @@ impl Projector {
 
     /// Makes the watermarks fit this program.
     async fn prepare(&mut self) -> Result<()> {
-        let refused = self.store.prepare_watermarks(&self.projections).await?;
-        for error in &refused {
-            tracing::error!(%error, "a projection is left alone");
-        }
-        self.projections.retain(|p| {
-            !refused.iter().any(
-                |error| matches!(error, Error::NewerProjection { name, .. } if *name == p.name()),
-            )
-        });
-        Ok(())
+        self.store.prepare_watermarks(&self.projections).await
     }
 
-    /// One page for the leading group and one for the group that is furthest behind. `false`: nothing to do.
+    fn projection(&self, member: Member) -> &dyn Erased {
+        self.projections[member.index].as_ref()
+    }
+
+    /// One page for the leading group and one for the group that is furthest behind, or the end of a rebuild. `false`:
+    /// nothing to do.
     async fn round(&mut self) -> Result<bool> {
-        let head = self.store.head().await?;
-        let mut groups = self.groups(head).await?;
-        let Some(lead) = groups.pop() else { return Ok(false) };
-        let behind = (!groups.is_empty()).then(|| groups.remove(0));
-        // The one behind stops where the next group stands, and joins it there.
-        let meet = groups.first().map_or(lead.at, |next| next.at);
-        if lead.at >= head && behind.is_none() {
+        let progression = self.store.progression().await?;
+        let head = progression.head;
+        let groups = self.groups(&progression);
+        if let Some(member) = groups.finishing(self.stride.load(Ordering::Relaxed))
+            && self.swap_at.is_none_or(|at| at <= Instant::now())
+        {
+            let finished = self.finish(member).await;
+            return self.settle(finished, &[]).await.map(|()| true);
+        }
+        let groups::Groups { lead, behind, meet, .. } = groups;
+        let lead = lead.filter(|lead| lead.at < head);
+        if lead.is_none() && behind.is_none() {
             return Ok(false);
         }
-        let ahead = self.ahead.take().filter(|(after, _)| *after == lead.at);
-        let (led, caught) = tokio::join!(self.lead(&lead, head, ahead), async {
-            match &behind {
-                Some(group) => self.catch(group, meet).await,
-                None => Ok(()),
+        let ahead = self.ahead.take().filter(|page| lead.as_ref().is_some_and(|lead| page.after == lead.at));
+        let (led, caught) = tokio::join!(
+            async {
+                match &lead {
+                    Some(group) => self.lead(group, head, ahead).await,
+                    None => Ok(None),
+                }
+            },
+            async {
+                match &behind {
+                    Some(group) => self.catch(group, meet).await,
+                    None => Ok(()),
+                }
             }
-        });
+        );
         let led = led.map(|next| self.ahead = next);
-        self.settle(led)?;
-        self.settle(caught)?;
+        let members = |group: Option<Group>| group.map(|group| group.members).unwrap_or_default();
+        self.settle(led, &members(lead)).await?;
+        self.settle(caught, &members(behind)).await?;
         Ok(true)
     }
 
-    /// Remembers who is to be held back; passes on what concerns everybody.
-    fn settle(&mut self, outcome: Result<(), Failure>) -> Result<()> {
-        match outcome {
-            Ok(()) | Err(Failure::Moved) => Ok(()),
-            Err(Failure::Store(error)) => Err(error),
-            Err(Failure::Projection(_, error)) if error.class() == Class::Retry => Err(error),
-            Err(Failure::Projection(name, error)) => {
-                let delay = self.held_back.get(name).map_or(Duration::from_secs(1), |held| {
-                    (held.delay * 2).min(Duration::from_secs(60))
-                });
-                tracing::error!(projection = name, %error, retry_in = ?delay, "a projection cannot write its rows; the others go on");
-                metrics::counter!("xmtp_indexer_projection_failures_total", "projection" => name)
-                    .increment(1);
-                self.held_back.insert(name, HeldBack { until: Instant::now() + delay, delay });
-                Ok(())
+    /// Remembers which members are to be held back; passes on what concerns everybody.
+    async fn settle(&mut self, outcome: Result<(), Failure>, written: &[Member]) -> Result<()> {
+        let (member, error) = match outcome {
+            Ok(()) => {
+                written.iter().for_each(|member| drop(self.held_back.remove(member)));
+                return Ok(());
             }
-        }
-    }
-
-    /// The groups that may work now, by position.
-    async fn groups(&self, head: Position) -> Result<Vec<Group>> {
-        let marks = self.store.watermarks().await?;
-        let mut groups: BTreeMap<Position, Vec<usize>> = BTreeMap::new();
-        for (index, projection) in self.projections.iter().enumerate() {
-            let Some(mark) = marks.iter().find(|mark| mark.name == projection.name()) else {
-                continue;
-            };
-            let lag = head.0.saturating_sub(mark.position.0);
-            metrics::gauge!("xmtp_indexer_projection_lag", "projection" => projection.name())
-                .set(lag as f64);
-            if self.held_back.get(projection.name()).is_some_and(|held| held.until > Instant::now())
-            {
-                continue;
+            Err(Failure::Moved) => {
+                // Another projector is at work. It may be slower than this one can look.
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                return Ok(());
             }
-            groups.entry(mark.position).or_default().push(index);
-        }
-        Ok(groups.into_iter().map(|(at, members)| Group { at, members }).collect())
+            Err(Failure::Busy) => {
+                self.swap_at = Some(Instant::now() + Duration::from_secs(1));
+                return Ok(());
+            }
+            Err(Failure::Store(error)) => return Err(error),
+            Err(Failure::Projection(_, error)) if error.is_transient() => return Err(error),
+            Err(Failure::Projection(member, error)) => (member, error),
+        };
+        let delay = self
+            .held_back
+            .get(&member)
+            .map_or(Duration::from_secs(1), |held| (held.delay * 2).min(Duration::from_secs(60)));
+        let name = self.projection(member).name();
+        tracing::error!(projection = name, %error, retry_in = ?delay, "a projection cannot write its rows; the others go on");
+        metrics::counter!("xmtp_indexer_projection_failures_total", "projection" => name)
+            .increment(1);
+        self.held_back.insert(member, HeldBack { until: Instant::now() + delay, delay });
+        let mut connection = self.store.connection().await?;
+        crate::watermarks::report_error(&mut connection, name, &error.to_string()).await
     }
 
     /// Writes the leading group's next page, and reads the one after it meanwhile.
@@ -245,16 +250,16 @@ impl Projector {
         &self,
         group: &Group,
         head: Position,
-        ahead: Option<(Position, Vec<Entry>)>,
-    ) -> Result<Option<(Position, Vec<Entry>)>, Failure> {
+        ahead: Option<Page>,
+    ) -> Result<Option<Page>, Failure> {
         let page = match ahead {
-            Some((_, page)) => page,
+            Some(page) => page,
             None => self.read(group.at, head).await?,
         };
-        let Some(last) = page.last().map(|entry| entry.logged.position) else { return Ok(None) };
+        let Some(last) = page.last() else { return Ok(None) };
         let (written, next) = tokio::join!(self.write(group, &page), async {
             match last < head {
-                true => self.read(last, head).await.map(|page| Some((last, page))),
+                true => self.read(last, head).await.map(Some),
                 false => Ok(None),
             }
         });
@@ -267,68 +272,7 @@ impl Projector {
         let page = self.read(group.at, upto).await?;
         self.write(group, &page).await
     }
-
-    /// Reads and decodes a page, on as many cores as there are.
-    async fn read(&self, after: Position, upto: Position) -> Result<Vec<Entry>> {
-        let stride = self.stride.load(Ordering::Relaxed);
-        let bounds = PageBounds { envelopes: stride, ..self.config.bounds };
-        let mut page = self.store.page(after, upto, bounds).await?;
-        let got = i64::try_from(page.len()).unwrap_or(i64::MAX);
-        let cut_short = got < stride.min(upto.0.saturating_sub(after.0));
-        let next = if cut_short { got } else { stride.saturating_mul(2) };
-        self.stride.store(next.clamp(1, self.config.bounds.envelopes.max(1)), Ordering::Relaxed);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let share = page.len().div_ceil(cores).max(128);
-        let mut tasks = Vec::with_capacity(cores);
-        while !page.is_empty() {
-            let rest = page.split_off(share.min(page.len()));
-            let part = std::mem::replace(&mut page, rest);
-            let verifier = self.verifier.clone();
-            tasks.push(tokio::task::spawn_blocking(move || {
-                part.into_iter().map(|logged| Entry::read(logged, &verifier)).collect::<Vec<_>>()
-            }));
-        }
-        let mut entries = Vec::new();
-        for task in tasks {
-            entries.extend(task.await.map_err(|error| Error::Contradiction {
-                table: "ground.envelopes",
-                what: format!("decoding the page after position {after} failed: {error}"),
-            })?);
-        }
-        Ok(entries)
-    }
-
-    /// Rows and watermarks of one page, in one transaction.
-    async fn write(&self, group: &Group, page: &[Entry]) -> Result<(), Failure> {
-        let Some(last) = page.last().map(|entry| entry.logged.position) else { return Ok(()) };
-        let began = Instant::now();
-        let names: Vec<&str> =
-            group.members.iter().map(|&index| self.projections[index].name()).collect();
-        let mut client = self.store.client().await?;
-        let tx = client.transaction().await?;
-        // What a crash takes back, the watermark takes back with it: the page is simply done again.
-        tx.batch_execute("set local synchronous_commit = off").await?;
-        let marks = watermarks::lock(&tx, &names).await?;
-        for &index in &group.members {
-            let projection = &self.projections[index];
-            if marks.get(projection.name()) != Some(&(projection.version(), group.at)) {
-                return Err(Failure::Moved);
-            }
-        }
-        for &index in &group.members {
-            let projection = &self.projections[index];
-            projection
-                .project(&tx, page)
-                .await
-                .map_err(|error| Failure::Projection(projection.name(), error))?;
-        }
-        watermarks::advance(&tx, &names, last).await?;
-        tx.commit().await?;
-        metrics::histogram!("xmtp_indexer_projection_page_seconds")
-            .record(began.elapsed().as_secs_f64());
-        Ok(())
-    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,80 +1,124 @@
-//! How far into each source, and how it is doing.
+//! Where envelopes come from: the number of each source, how far it has been read, and how it is doing.
 
-use bytes::Bytes;
+use std::collections::{BTreeSet, HashMap};
+
 use chrono::{DateTime, Utc};
-use tokio_postgres::Row;
 use wire::TopicKind;
 
-use crate::{database::Store, error::Result};
+use crate::{append::Progress, database::Store, error::Result};
 
-/// One configured node endpoint, as the database knows it.
+/// One source, as the database knows it.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// Its number, by which rows of the log refer to it.
+    pub id: i16,
     /// Its name, unique in a deployment.
     pub name: String,
     /// The kind of node.
     pub kind: String,
-    /// How far into it; the meaning belongs to the kind.
-    pub cursor: Option<Bytes>,
     /// Is a stream open?
     pub connected: bool,
     /// When the newest envelope came from it.
     pub last_envelope_at: Option<DateTime<Utc>>,
     /// What is wrong, in words.
     pub error: Option<String>,
-    /// When this was last told.
+    /// When this was last reported.
     pub updated_at: DateTime<Utc>,
+    /// How far its shards have been read, by name.
+    pub progress: Vec<Progress>,
 }
 
 impl Source {
-    fn from_row(row: &Row) -> Source {
-        Source {
-            name: row.get(0),
-            kind: row.get(1),
-            cursor: row.get::<_, Option<Vec<u8>>>(2).map(Bytes::from),
-            connected: row.get(3),
-            last_envelope_at: row.get(4),
-            error: row.get(5),
-            updated_at: row.get(6),
-        }
+    /// How far a shard has been read; 0 when it never was.
+    #[must_use]
+    pub fn upto(&self, shard: &str) -> i64 {
+        self.progress.iter().find(|one| one.shard == shard).map_or(0, |one| one.upto)
     }
 }
 
 impl Store {
+    /// The numbers of these sources; new ones get one.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub(crate) async fn source_ids(
+        &self,
+        names: impl Iterator<Item = &str>,
+    ) -> Result<HashMap<String, i16>> {
+        let names: Vec<String> =
+            names.collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect();
+        let mut connection = self.connection().await?;
+        let find = async |connection: &mut sqlx::PgConnection| -> Result<HashMap<String, i16>> {
+            let rows =
+                sqlx::query!("select name, id from ground.sources where name = any($1)", &names)
+                    .fetch_all(connection)
+                    .await?;
+            Ok(rows.into_iter().map(|row| (row.name, row.id)).collect())
+        };
+        let known = find(&mut connection).await?;
+        if known.len() == names.len() {
+            return Ok(known);
+        }
+        let missing: Vec<String> =
+            names.iter().filter(|name| !known.contains_key(*name)).cloned().collect();
+        // Outside of the transaction of the append: a number that is given is never taken back.
+        sqlx::query!(
+            "insert into ground.sources (name) select * from unnest($1::text[]) on conflict do nothing",
+            &missing
+        )
+        .execute(&mut *connection)
+        .await?;
+        find(&mut connection).await
+    }
+
     /// One source.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn source(&self, name: &str) -> Result<Option<Source>> {
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "select name, kind, cursor, connected, last_envelope_at, error, updated_at
-                   from ground.sources where name = $1",
-            )
-            .await?;
-        Ok(client.query_opt(&statement, &[&name]).await?.as_ref().map(Source::from_row))
+        Ok(self.sources().await?.into_iter().find(|source| source.name == name))
     }
 
     /// All sources by name.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn sources(&self) -> Result<Vec<Source>> {
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "select name, kind, cursor, connected, last_envelope_at, error, updated_at
-                   from ground.sources order by name",
-            )
-            .await?;
-        Ok(client.query(&statement, &[]).await?.iter().map(Source::from_row).collect())
+        let mut connection = self.connection().await?;
+        let rows = sqlx::query!(
+            r#"select s.id, s.name, s.kind, s.connected, s.last_envelope_at, s.error, s.updated_at,
+                      p.shard as "shard?", p.upto as "upto?"
+                 from ground.sources s left join ground.progress p on p.source = s.id
+                order by s.name, p.shard"#
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let mut sources: Vec<Source> = Vec::new();
+        for row in rows {
+            if sources.last().is_none_or(|last| last.id != row.id) {
+                sources.push(Source {
+                    id: row.id,
+                    name: row.name,
+                    kind: row.kind,
+                    connected: row.connected,
+                    last_envelope_at: row.last_envelope_at,
+                    error: row.error,
+                    updated_at: row.updated_at,
+                    progress: Vec::new(),
+                });
+            }
+            if let (Some(last), Some(shard), Some(upto)) = (sources.last_mut(), row.shard, row.upto)
+            {
+                last.progress.push(Progress { shard, upto });
+            }
+        }
+        Ok(sources)
     }
 
-    /// Tells how a source is doing. Its cursor stays: that moves with the pages it accounts for.
+    /// Reports how a source is doing. Its progress stays: that moves with the pages that it accounts for.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn report_source(
         &self,
         name: &str,
@@ -83,43 +127,45 @@ impl Store {
         last_envelope_at: Option<DateTime<Utc>>,
         error: Option<&str>,
     ) -> Result<()> {
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "insert into ground.sources (name, kind, connected, last_envelope_at, error)
-                 values ($1, $2, $3, $4, $5)
-                 on conflict (name) do update
-                    set kind = excluded.kind,
-                        connected = excluded.connected,
-                        last_envelope_at = coalesce(excluded.last_envelope_at, sources.last_envelope_at),
-                        error = excluded.error,
-                        updated_at = now()",
-            )
-            .await?;
-        client.execute(&statement, &[&name, &kind, &connected, &last_envelope_at, &error]).await?;
+        sqlx::query!(
+            "insert into ground.sources (name, kind, connected, last_envelope_at, error)
+             values ($1, $2, $3, $4, $5)
+             on conflict (name) do update
+                set kind = excluded.kind,
+                    connected = excluded.connected,
+                    last_envelope_at = coalesce(excluded.last_envelope_at, sources.last_envelope_at),
+                    error = excluded.error,
+                    updated_at = now()",
+            name,
+            kind,
+            connected,
+            last_envelope_at,
+            error
+        )
+        .execute(&mut *self.connection().await?)
+        .await?;
         Ok(())
     }
 
     /// Names of known topics of these kinds, in the order of their names, `limit` of them after `after`.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn known_topics(
         &self,
         after: Option<&str>,
         limit: i64,
         kinds: &[TopicKind],
     ) -> Result<Vec<String>> {
-        let client = self.client().await?;
         let kinds: Vec<i16> = kinds.iter().map(|kind| kind.code()).collect();
-        let statement = client
-            .prepare_cached(
-                "select name from derived.topics
-                  where name collate \"C\" > $1 and kind = any($2)
-                  order by name collate \"C\" limit $3",
-            )
-            .await?;
-        let rows = client.query(&statement, &[&after.unwrap_or(""), &kinds, &limit]).await?;
-        Ok(rows.iter().map(|row| row.get(0)).collect())
+        let names = sqlx::query_scalar!(
+            r#"select name from derived.topic_names
+                where name collate "C" > $1 and kind = any($2)
+                order by name collate "C" limit $3"#,
+            after.unwrap_or(""),
+            &kinds,
+            limit
+        );
+        Ok(names.fetch_all(&mut *self.connection().await?).await?)
     }
 }

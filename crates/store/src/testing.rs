@@ -1,89 +1,66 @@
-//! A database of its own for each test, dropped afterwards.
+//! What tests need around the database that `#[sqlx::test]` gives each of them.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, postgres::PgConnectOptions};
 
 use crate::database::{Options, Store};
 
 pub(crate) struct TestDatabase {
     pub(crate) store: Store,
-    url: String,
-    name: String,
+    options: PgConnectOptions,
 }
 
-static SERIAL: AtomicU32 = AtomicU32::new(0);
-
 impl TestDatabase {
-    /// An empty database.
-    #[expect(clippy::disallowed_methods, reason = "tests get their server from the environment")]
-    pub(crate) async fn empty() -> TestDatabase {
-        let url = std::env::var("DATABASE_URL")
-            .expect("DATABASE_URL names the server to test on; bin/test starts one and sets it");
-        let admin =
-            Store::connect(Options { max_connections: 1, ..Options::new(&url) }).await.unwrap();
-        let name = format!("t{}_{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
-        let client = admin.client().await.unwrap();
-        client.batch_execute(&format!("drop database if exists {name}")).await.unwrap();
-        client.batch_execute(&format!("create database {name}")).await.unwrap();
-        let store = Store::connect(Options::new(with_database(&url, &name))).await.unwrap();
-        TestDatabase { store, url, name }
+    /// A store on a test's database.
+    pub(crate) async fn on(options: PgConnectOptions) -> TestDatabase {
+        let url = options.to_url_lossy().to_string();
+        TestDatabase { store: Store::connect(Options::new(url)).await.unwrap(), options }
+    }
+
+    /// How to reach it.
+    pub(crate) fn options(&self) -> PgConnectOptions {
+        self.options.clone()
     }
 
     /// Its address.
     pub(crate) fn url(&self) -> String {
-        with_database(&self.url, &self.name)
+        self.options.to_url_lossy().to_string()
+    }
+
+    /// The address of another database of the same server.
+    pub(crate) fn url_of(&self, database: &str) -> String {
+        self.options.clone().database(database).to_url_lossy().to_string()
     }
 
     /// Its name.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.options.get_database().unwrap()
     }
 
     /// Its address for somebody else.
     pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
-        let url = self.url();
-        let (scheme, rest) = url.split_once("://").unwrap();
-        let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        format!("{scheme}://{user}:{password}@{host}")
+        self.options.clone().username(user).password(password).to_url_lossy().to_string()
     }
 
-    /// A database at this program's version.
-    pub(crate) async fn migrated() -> TestDatabase {
-        let db = TestDatabase::empty().await;
-        db.store.migrate().await.unwrap();
-        db
+    /// Runs statements that return nothing.
+    pub(crate) async fn execute(&self, statements: &str) {
+        let mut connection = self.store.connection().await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut *connection)
+            .await
+            .unwrap();
     }
-}
 
-impl Drop for TestDatabase {
-    fn drop(&mut self) {
-        let (url, name) = (self.url.clone(), self.name.clone());
-        self.store.pool.close();
-        // A thread and a connection of its own: the test's runtime stands still while it drops.
-        let dropper = std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                if let Ok(admin) = Store::connect(Options::new(url)).await {
-                    let client = admin.client().await.unwrap();
-                    let _ = client
-                        .batch_execute(&format!("drop database if exists {name} with (force)"))
-                        .await;
-                }
-            });
-        });
-        let _ = dropper.join();
+    /// The one value that a statement returns.
+    pub(crate) async fn value<T>(&self, statement: &str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        let mut connection = self.store.connection().await.unwrap();
+        sqlx::query_scalar(AssertSqlSafe(statement.to_owned()))
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap()
     }
-}
-
-/// The same server, another database.
-fn with_database(url: &str, name: &str) -> String {
-    let (head, query) =
-        url.split_once('?').map_or((url, None), |(head, query)| (head, Some(query)));
-    let base = match head.rsplit_once('/') {
-        Some((base, _)) if base.contains("://") && !base.ends_with('/') => base,
-        _ => head.trim_end_matches('/'),
-    };
-    query.map_or_else(|| format!("{base}/{name}"), |query| format!("{base}/{name}?{query}"))
 }
 
 /// An envelope of these parts.

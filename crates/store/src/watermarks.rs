@@ -1,14 +1,15 @@
-//! How far each projection has read the log.
+//! How far each projection has read the log, and up to where answers speak.
 
 use std::collections::BTreeMap;
 
-use deadpool_postgres::Transaction;
+use sqlx::PgConnection;
 
 use crate::{
     database::Store,
     error::{Error, Result},
     log::Position,
     projections::{self, Erased},
+    rebuild,
 };
 
 /// How far one projection is.
@@ -16,42 +17,86 @@ use crate::{
 pub struct Watermark {
     /// The projection's name.
     pub name: String,
-    /// The version that built it.
+    /// The version of the code that wrote the rows that are served.
     pub version: i32,
     /// Everything up to here is in its tables.
     pub position: Position,
-    /// Is it reading again what was there when it began anew?
-    pub rebuilding: bool,
+    /// Does it stand behind the served head? What it serves is then older than the rest of an answer.
+    pub stale: bool,
+    /// Why it cannot write its rows, while it cannot.
+    pub error: Option<String>,
+    /// The tables that are being built beside the served ones.
+    pub rebuild: Option<Rebuild>,
+}
+
+/// Tables that are being built beside those that are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rebuild {
+    /// The version of the code that writes their rows.
+    pub version: i32,
+    /// Everything up to here is in them.
+    pub position: Position,
+}
+
+/// How far everything is, at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Progression {
+    /// The head of the log.
+    pub(crate) head: Position,
+    /// The served head.
+    pub(crate) served: Position,
+    /// The projections, by name.
+    pub(crate) watermarks: Vec<Watermark>,
 }
 
 impl Store {
     /// Every projection's watermark, by name.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn watermarks(&self) -> Result<Vec<Watermark>> {
-        let client = self.client().await?;
-        let statement = client
-            .prepare_cached(
-                "select name, version, position, position < rebuild_to from derived.watermarks order by name",
-            )
-            .await?;
-        let rows = client.query(&statement, &[]).await?;
-        Ok(rows
-            .iter()
-            .map(|row| Watermark {
-                name: row.get(0),
-                version: row.get(1),
-                position: Position(row.get(2)),
-                rebuilding: row.get(3),
-            })
-            .collect())
+        Ok(self.progression().await?.watermarks)
     }
 
-    /// Empties projections (all when `names` is empty): projectors replay the log into them. Says which.
+    pub(crate) async fn progression(&self) -> Result<Progression> {
+        let rows = sqlx::query!(
+            r#"select h.position as "head!", s.position as "served!", w.name as "name?", w.version as "version?",
+                      w.position as "position?", w.error, r.version as "rebuild_version?",
+                      r.position as "rebuild_position?"
+                 from ground.head h cross join derived.served s
+                 left join derived.watermarks w on true
+                 left join derived.rebuilds r on r.name = w.name
+                order by w.name"#
+        )
+        .fetch_all(&mut *self.connection().await?)
+        .await?;
+        let mut progression = Progression::default();
+        for row in rows {
+            progression.head = Position(row.head);
+            progression.served = Position(row.served);
+            let (Some(name), Some(version), Some(position)) = (row.name, row.version, row.position)
+            else {
+                continue;
+            };
+            progression.watermarks.push(Watermark {
+                name,
+                version,
+                position: Position(position),
+                stale: position < row.served,
+                error: row.error,
+                rebuild: row.rebuild_version.zip(row.rebuild_position).map(
+                    |(version, position)| Rebuild { version, position: Position(position) },
+                ),
+            });
+        }
+        Ok(progression)
+    }
+
+    /// Has these projections (all when `names` is empty) built again from the log, beside the tables that are served: the
+    /// projectors do it and swap the tables when the new ones have caught up. Returns their names.
     ///
     /// # Errors
-    /// [`Error::NoSuchProjection`] for a name that is none.
+    /// [`Error::NoSuchProjection`] for an unknown name; [`Error::Refused`] when a newer program has built one of them.
     pub async fn rebuild(&self, names: &[String]) -> Result<Vec<&'static str>> {
         let all = projections::all();
         for name in names {
@@ -60,94 +105,134 @@ impl Store {
                 return Err(Error::NoSuchProjection(name.clone(), known.join(", ")));
             }
         }
-        let mut client = self.client().await?;
         let mut rebuilt = Vec::new();
         for projection in
             all.iter().filter(|p| names.is_empty() || names.iter().any(|n| n == p.name()))
         {
-            let tx = client.transaction().await?;
-            reset(&tx, projection.as_ref()).await?;
+            let mut tx = self.begin().await?;
+            let found = lock(&mut tx, &[projection.name()]).await?;
+            if let Some((found, _)) = found.get(projection.name())
+                && *found > projection.version()
+            {
+                return Err(Error::Refused(format!(
+                    "projection {} was built by version {found}, this program has version {}: rebuild it with the newer program",
+                    projection.name(),
+                    projection.version()
+                )));
+            }
+            rebuild::start(&mut tx, projection.as_ref()).await?;
             tx.commit().await?;
             rebuilt.push(projection.name());
         }
         Ok(rebuilt)
     }
 
-    /// Makes the watermarks fit this program: a new projection starts at 0, one whose version was raised is emptied.
-    /// Gives the names of those that a newer program has built; this one must leave them alone.
-    pub(crate) async fn prepare_watermarks(&self, all: &[Box<dyn Erased>]) -> Result<Vec<Error>> {
-        let mut client = self.client().await?;
-        let mut refused = Vec::new();
+    /// Makes the watermarks fit this program. In a database whose projections have read nothing yet, each starts at the
+    /// beginning of the log. Later, a new one and one whose version was raised are built beside what is served.
+    pub(crate) async fn prepare_watermarks(&self, all: &[Box<dyn Erased>]) -> Result<()> {
+        let mut tx = self.begin().await?;
+        // Projectors of other processes wait here for the end of their pages.
+        sqlx::query!("lock table derived.watermarks in exclusive mode").execute(&mut *tx).await?;
+        let served =
+            sqlx::query_scalar!("select position from derived.served").fetch_one(&mut *tx).await?;
         for projection in all {
-            let tx = client.transaction().await?;
-            tx.execute(
-                "insert into derived.watermarks (name, version, rebuild_to)
-                 select $1, $2, position from ground.head on conflict do nothing",
-                &[&projection.name(), &projection.version()],
+            // Rows of version 0 are nobody's: there are none.
+            let version = if served == 0 { projection.version() } else { 0 };
+            sqlx::query!(
+                "insert into derived.watermarks (name, version, position) values ($1, $2, 0)
+                 on conflict (name) do nothing",
+                projection.name(),
+                version
             )
+            .execute(&mut *tx)
             .await?;
-            let row = tx
-                .query_one(
-                    "select version from derived.watermarks where name = $1 for update",
-                    &[&projection.name()],
-                )
-                .await?;
-            let (found, known): (i32, i32) = (row.get(0), projection.version());
-            if found > known {
-                refused.push(Error::NewerProjection { name: projection.name(), found, known });
-            } else if found < known {
-                reset(&tx, projection.as_ref()).await?;
+            let found = sqlx::query!(
+                r#"select w.version, r.version as "rebuild?"
+                     from derived.watermarks w left join derived.rebuilds r using (name) where w.name = $1"#,
+                projection.name()
+            )
+            .fetch_one(&mut *tx)
+            .await?;
+            let known = projection.version();
+            if found.version > known {
+                tracing::warn!(
+                    projection = projection.name(),
+                    built_by = found.version,
+                    this_program = known,
+                    "a newer program has built this projection: it is left alone"
+                );
+            } else if found.version < known && found.rebuild.is_none_or(|found| found < known) {
+                rebuild::start(&mut tx, projection.as_ref()).await?;
                 tracing::info!(
                     projection = projection.name(),
-                    from = found,
+                    from = found.version,
                     to = known,
-                    "version raised: rebuilding"
+                    "a new version is built beside the one that is served"
                 );
             }
-            tx.commit().await?;
         }
-        Ok(refused)
+        tx.commit().await?;
+        Ok(())
     }
 }
 
-/// Empties a projection's tables and moves its watermark to 0. The watermark's row is locked first, as a projector does,
-/// and moved last: that waits for whoever else moves one, and they must not wait for these tables then.
-async fn reset(tx: &Transaction<'_>, projection: &dyn Erased) -> Result<()> {
-    lock(tx, &[projection.name()]).await?;
-    tx.batch_execute(&format!("truncate {}", projection.tables().join(", "))).await?;
-    tx.execute(
-        "insert into derived.watermarks (name, version, rebuild_to)
-         select $1, $2, position from ground.head
-         on conflict (name) do update
-            set version = excluded.version, position = 0, rebuild_to = excluded.rebuild_to, updated_at = now()",
-        &[&projection.name(), &projection.version()],
+/// Locks the watermarks of served tables for a page; returns their versions and positions. The row lock is the only leader
+/// election there is.
+pub(crate) async fn lock(
+    connection: &mut PgConnection,
+    names: &[&str],
+) -> Result<BTreeMap<String, (i32, Position)>> {
+    let rows = sqlx::query!(
+        "select name, version, position from derived.watermarks where name = any($1) order by name for update",
+        names as &[&str]
     )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.name, (row.version, Position(row.position)))).collect())
+}
+
+/// Moves locked watermarks, and the served head with those that are furthest.
+pub(crate) async fn advance(
+    connection: &mut PgConnection,
+    names: &[&str],
+    to: Position,
+) -> Result<()> {
+    sqlx::query!(
+        "update derived.watermarks set position = $2, error = null, updated_at = now() where name = any($1)",
+        names as &[&str],
+        to.0
+    )
+    .execute(&mut *connection)
+    .await?;
+    serve(connection, to).await
+}
+
+/// Moves the served head up to `position`, never back, and notes which projections stand behind it.
+pub(crate) async fn serve(connection: &mut PgConnection, position: Position) -> Result<()> {
+    sqlx::query!(
+        "update derived.served
+            set position = greatest(position, $1),
+                stale = array(select name from derived.watermarks
+                               where watermarks.position < greatest(served.position, $1) order by name)",
+        position.0
+    )
+    .execute(connection)
     .await?;
     Ok(())
 }
 
-/// Locks these watermarks for a page; gives their positions. The row lock is the only leader election there is.
-pub(crate) async fn lock(
-    tx: &Transaction<'_>,
-    names: &[&str],
-) -> Result<BTreeMap<String, (i32, Position)>> {
-    let statement = tx
-        .prepare_cached(
-            "select name, version, position from derived.watermarks
-              where name = any($1) order by name for update",
-        )
-        .await?;
-    let rows = tx.query(&statement, &[&names]).await?;
-    Ok(rows.iter().map(|row| (row.get(0), (row.get(1), Position(row.get(2))))).collect())
-}
-
-/// Moves locked watermarks.
-pub(crate) async fn advance(tx: &Transaction<'_>, names: &[&str], to: Position) -> Result<()> {
-    let statement = tx
-        .prepare_cached(
-            "update derived.watermarks set position = $2, updated_at = now() where name = any($1)",
-        )
-        .await?;
-    tx.execute(&statement, &[&names, &to.0]).await?;
+/// Notes why a projection cannot write its rows, for `status`.
+pub(crate) async fn report_error(
+    connection: &mut PgConnection,
+    name: &str,
+    error: &str,
+) -> Result<()> {
+    sqlx::query!(
+        "update derived.watermarks set error = $2, updated_at = now() where name = $1",
+        name,
+        error
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }

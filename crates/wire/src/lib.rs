@@ -17,7 +17,7 @@ pub use kind::{Generation, PayloadKind, TopicKind, Verification};
 pub use payload::{
     BundleForm, ContactBundle, GroupMessage, Invite, KeyBundle, MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES,
     MessageV1, MessageV2, Party, Payload, PublicKey, Reading, Refused, Undecodable, Welcome,
-    WrapperAlgorithm, admit, read,
+    WrapperAlgorithm, admit, admit_numbered, read,
 };
 pub use topic::Topic;
 pub use verify::{Verifier, address_of, eip191_hash, identity_text, keccak256};

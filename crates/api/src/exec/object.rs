@@ -11,7 +11,7 @@ use super::{
     table::{Kind, Table},
     write::{Halt, Step, Writer},
 };
-use crate::{error::Trouble, tail::Opened};
+use crate::{error::Trouble, tail::Asked};
 
 /// A type with fields.
 pub(crate) trait Object: Sized + 'static {
@@ -178,7 +178,7 @@ impl<T: Object> Column for Rows<'_, T> {
 }
 
 /// What the one field of a subscription wants. None where a directive leaves it out.
-pub(crate) fn open<T: Object>(run: &Run) -> Option<Result<Opened, Trouble>> {
+pub(crate) fn open<T: Object>(run: &Run) -> Option<Result<Asked, Trouble>> {
     let selected = run.plan.root.fields.first()?;
     let Which::Field(at) = selected.which else { return None };
     let opens = T::table().fields.get(at)?.opens.as_ref()?;

@@ -16,7 +16,7 @@ use super::{
     output::{Column, Failed, Output},
     plan::{Compiler, Selection},
 };
-use crate::{error::Trouble, tail::Opened};
+use crate::{error::Trouble, tail::Asked};
 
 /// The fields of a type whose rows are `T`.
 pub(crate) struct Table<T: 'static> {
@@ -64,16 +64,16 @@ pub(super) struct Field<T: 'static> {
 
 /// Reads what a subscription wants.
 pub(super) trait Opens: Send + Sync {
-    fn open(&self, call: Call<'_>) -> Result<Opened, Trouble>;
+    fn open(&self, call: Call<'_>) -> Result<Asked, Trouble>;
 }
 
 struct Opening<A, F>(F, PhantomData<fn(A)>);
 
 impl<A: Arguments, F> Opens for Opening<A, F>
 where
-    F: Fn(A) -> Result<Opened, Trouble> + Send + Sync,
+    F: Fn(A) -> Result<Asked, Trouble> + Send + Sync,
 {
-    fn open(&self, call: Call<'_>) -> Result<Opened, Trouble> {
+    fn open(&self, call: Call<'_>) -> Result<Asked, Trouble> {
         (self.0)(call.run.arguments(call.selected)?)
     }
 }
@@ -287,7 +287,7 @@ impl<T: 'static> Table<T> {
     /// The field before this one can be followed: what its arguments ask for.
     pub(crate) fn opens<A: Arguments>(
         mut self,
-        wanted: impl Fn(A) -> Result<Opened, Trouble> + Send + Sync + 'static,
+        wanted: impl Fn(A) -> Result<Asked, Trouble> + Send + Sync + 'static,
     ) -> Table<T> {
         if let Some(field) = self.fields.last_mut() {
             field.opens = Some(Box::new(Opening(wanted, PhantomData)));

@@ -53,18 +53,12 @@ pub(super) async fn open(
     last: Option<&str>,
 ) -> Result<Result<Opened, serde_json::Value>, Refused> {
     let (time, began) = (shared.exposure.timeout, Instant::now());
-    let Ok(opened) = tokio::time::timeout(time, shared.graph.open(ready)).await else {
+    let Ok(opened) = tokio::time::timeout(time, shared.graph.open(ready, last)).await else {
         let message = "the subscription took too long to begin";
         return Err(Refused::late(message, time, began.elapsed()));
     };
     match opened {
-        Ok(Some(mut opened)) => {
-            // A browser that reconnects says where it was, and knows better than its address.
-            if let Some(at) = last.and_then(|last| types::position(last).ok()) {
-                opened.after = Some(at);
-            }
-            Ok(Ok(opened))
-        }
+        Ok(Some(opened)) => Ok(Ok(opened)),
         // A field that is left out by a directive: there is nothing to follow.
         Ok(None) => Ok(Err(json!([]))),
         Err(mut response) => {
@@ -143,7 +137,8 @@ impl Teller {
         let (hub, graph) = (self.shared.hub.clone(), self.shared.graph.clone());
         let ready = self.entry.ready.clone();
         // Behind what was told last; before that, where the reader asked to begin.
-        let mut place = opened.after.and_then(types::log_cursor).map(Arc::from);
+        let cursor = |position| types::log_cursor(self.shared.graph.known_tag()?, position);
+        let mut place = opened.after.and_then(cursor).map(Arc::from);
         let telling = async {
             let every = self.shared.exposure.heartbeat;
             let mut heartbeat =

@@ -103,13 +103,17 @@ async fn relay(
         let heard = tokio::time::timeout(PULSE, spans.next()).await;
         let Some(group) = group.upgrade() else { return };
         let Ok(Heard::Next(span)) = heard else { continue };
+        if group.wanted.of(&span.from) == group.wanted.of(&span.upto) {
+            // The span is about other tables.
+            continue;
+        }
         let told = tell(hub, graph, ready, &group.wanted, &span).await;
         group.tell(told);
     }
 }
 
 async fn tell(hub: &Hub, graph: &Graph, ready: &Ready, wanted: &Wanted, span: &Span) -> Told {
-    let (from, upto) = (span.from, span.upto);
+    let (from, upto) = (wanted.of(&span.from), wanted.of(&span.upto));
     if wanted.is_answered_by(span) {
         for attempt in 0..TRIES {
             match telling::tell(graph, ready, wanted.pick(span), hub.answer_bytes()).await {

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use store::{Position, Store, read};
+use store::{
+    Position, Store,
+    read::{self, Followed, Page},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -92,7 +95,7 @@ impl Hub {
     }
 
     async fn follow(&self) {
-        let mut at: Option<Position> = None;
+        let mut at: Option<Followed> = None;
         loop {
             let rest = match self.step(&mut at).await {
                 Ok(rest) => rest,
@@ -107,19 +110,20 @@ impl Hub {
     }
 
     /// Looks once, and tells what is new.
-    async fn step(&self, at: &mut Option<Position>) -> store::Result<Duration> {
-        let head = self.store.heads().await?.serving;
-        // Asked after the head was read: who came before is told, who comes later reads a later head by itself.
+    async fn step(&self, at: &mut Option<Followed>) -> store::Result<Duration> {
+        let (_, there) = self.store.followed().await?;
+        // Asked after the tables were looked at: groups that exist by now are told what comes next; the readers of later
+        // ones look at the tables themselves.
         let needs = self.needs();
-        let from = *at.get_or_insert(head);
+        let from = *at.get_or_insert(there);
         let Some(topics) = needs else {
-            *at = Some(from.max(head));
+            *at = Some(from.max(there));
             return Ok(IDLE);
         };
-        if head > from {
+        if there.is_beyond(from) {
             let span = self.span(from, topics).await?;
-            *at = Some(span.upto);
-            let behind = span.upto < head;
+            let upto = span.upto;
+            *at = Some(upto);
             let rows = span.envelopes.len()
                 + span.invites.len()
                 + span.contact_bundles.len()
@@ -127,14 +131,14 @@ impl Hub {
             metrics::counter!("xmtp_indexer_tail_envelopes_total")
                 .increment(span.envelopes.len().try_into().unwrap_or(0));
             self.spans.tell(Arc::new(span), rows * ROW);
-            if behind {
+            if there.is_beyond(upto) {
                 return Ok(Duration::ZERO);
             }
         }
         Ok(POLL)
     }
 
-    async fn span(&self, from: Position, topics: bool) -> store::Result<Span> {
+    async fn span(&self, from: Followed, topics: bool) -> store::Result<Span> {
         let snapshot = self.store.snapshot().await?;
         let span = read_span(&snapshot, from, topics).await;
         snapshot.close().await?;
@@ -142,41 +146,42 @@ impl Hub {
     }
 }
 
-async fn read_span(snapshot: &read::Snapshot, from: Position, topics: bool) -> store::Result<Span> {
-    let head = snapshot.head().max(from);
-    let page = snapshot.envelopes_since(&read::EnvelopeFilter::default(), from, head, ROWS).await?;
-    let last = page.rows.last().map(|row| row.position);
-    let upto = last.filter(|_| page.has_more).unwrap_or(head);
-    let (invites, bundles) = (read::InviteFilter::default(), read::ContactBundleFilter::default());
-    let welcomes = read::WelcomeFilter::default();
-    let (invites, contact_bundles, welcomes) = tokio::try_join!(
-        snapshot.invites_since(&invites, from, upto, ROWS),
-        snapshot.contact_bundles_since(&bundles, from, upto, ROWS),
-        snapshot.welcomes_since(&welcomes, from, upto, ROWS),
-    )?;
+/// The rows of a page, and the position up to which they are all there are.
+fn cut<T>(page: Page<T>, upto: Position, position: impl Fn(&T) -> Position) -> (Vec<T>, Position) {
+    let last = page.rows.last().map(position).filter(|_| page.has_more);
+    (page.rows, last.unwrap_or(upto))
+}
+
+async fn read_span(snapshot: &read::Snapshot, from: Followed, topics: bool) -> store::Result<Span> {
+    let mut upto = snapshot.followed().await?.max(from);
+    macro_rules! rows {
+        ($list:ident, $since:ident, $position:expr) => {{
+            let (after, end) = (from.$list, upto.$list);
+            let page = match end > after {
+                true => snapshot.$since(&Default::default(), after, end, ROWS).await?,
+                false => Page::empty(),
+            };
+            let (rows, end) = cut(page, end, $position);
+            upto.$list = end;
+            rows
+        }};
+    }
+    let envelopes = rows!(envelopes, envelopes_since, |row| row.position);
+    let invites = rows!(invites, invites_since, read::Invite::position);
+    let contact_bundles =
+        rows!(contact_bundles, contact_bundles_since, read::ContactBundle::position);
+    let welcomes = rows!(welcomes, welcomes_since, |row| row.position);
     let mut known = HashMap::new();
-    if topics {
-        let mut keys: Vec<_> = page.rows.iter().map(|row| row.topic_key).collect();
+    if topics && !envelopes.is_empty() {
+        let mut keys: Vec<_> = envelopes.iter().map(|row| row.topic_key).collect();
         keys.sort_unstable();
         keys.dedup();
-        known = snapshot
-            .topics_by_key(&keys)
-            .await?
-            .into_iter()
-            .map(|topic| (topic.key, topic))
-            .collect();
+        let found = snapshot.topics_by_key(&keys).await?;
+        known = found.into_iter().map(|topic| (topic.key, topic)).collect();
     }
-    let envelopes = page.rows.into_iter().map(|row| {
+    let envelopes = envelopes.into_iter().map(|row| {
         let topic = known.get(&row.topic_key).cloned();
         (row, topic)
     });
-    Ok(Span {
-        from,
-        upto,
-        envelopes: envelopes.collect(),
-        invites: invites.rows,
-        contact_bundles: contact_bundles.rows,
-        welcomes: welcomes.rows,
-        topics,
-    })
+    Ok(Span { from, upto, envelopes: envelopes.collect(), invites, contact_bundles, welcomes, topics })
 }

@@ -30,4 +30,4 @@ mod wanted;
 
 pub(crate) use hub::Hub;
 pub(crate) use reader::{Event, follow};
-pub(crate) use wanted::{Item, Opened, Wanted};
+pub(crate) use wanted::{Asked, Item, Opened, Wanted};

@@ -79,7 +79,8 @@ pub(crate) async fn follow(
             false,
         ),
     };
-    let cursor = (code != "BAD_CURSOR").then(|| log_cursor(reader.at)).flatten();
+    let tag = reader.graph.known_tag().filter(|_| code != "BAD_CURSOR");
+    let cursor = tag.and_then(|tag| log_cursor(tag, reader.at));
     let errors = json!([{ "message": message, "extensions": { "code": code, "cursor": cursor } }]);
     metrics::counter!("xmtp_indexer_subscriptions_cut_total", "reason" => code).increment(1);
     // Who does not read will not read this; the connection's own deadline deals with that.
@@ -105,18 +106,16 @@ impl Reader {
 
     async fn run(&mut self, mut told: Listener<Told>, after: Option<Position>) -> End {
         let store = self.graph.store().clone();
-        let Some(heads) = self.ask(async || store.heads().await).await else {
+        let Some((heads, there)) = self.ask(async || store.followed().await).await else {
             return End::Unavailable;
         };
         match after {
             Some(after) if after > heads.log => return End::Foreign,
             Some(_) => {}
-            None => match self.ask(async || store.present().await).await {
-                Some(present) => self.at = present,
-                None => return End::Unavailable,
-            },
+            // What is served by now is past, also where the table still lacks it.
+            None => self.at = heads.served,
         }
-        if let Err(end) = self.replay(heads.serving).await {
+        if let Err(end) = self.replay(self.group.wanted.of(&there)).await {
             return end;
         }
         let mut live = false;

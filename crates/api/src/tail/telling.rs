@@ -40,6 +40,7 @@ pub(super) async fn tell(
     items: Vec<Item>,
     limit: usize,
 ) -> Result<Vec<Answer>, Passing> {
+    let tag = graph.tag().await?;
     let mut told = Vec::with_capacity(items.len());
     let mut rest = items.into_iter().peekable();
     while rest.peek().is_some() {
@@ -53,7 +54,7 @@ pub(super) async fn tell(
         let positions: Vec<_> = share.iter().map(Item::position).collect();
         let answers = graph.tell(ready, share, limit).await?;
         told.extend(positions.into_iter().zip(answers).map(|(position, bytes)| {
-            let cursor = position.and_then(log_cursor).map(Arc::from);
+            let cursor = position.and_then(|position| log_cursor(tag, position)).map(Arc::from);
             Answer { position, cursor, bytes: bytes.into() }
         }));
     }

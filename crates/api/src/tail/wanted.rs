@@ -3,8 +3,8 @@
 use store::{
     Position,
     read::{
-        ContactBundle, ContactBundleFilter, Envelope, EnvelopeFilter, Invite, InviteFilter,
-        Snapshot, Topic, Welcome, WelcomeFilter,
+        ContactBundle, ContactBundleFilter, Envelope, EnvelopeFilter, Followed, Invite,
+        InviteFilter, Snapshot, Topic, Welcome, WelcomeFilter,
     },
 };
 
@@ -49,20 +49,29 @@ impl Item {
     }
 }
 
-/// What was asked for when a subscription was opened.
+/// What the arguments of a subscription ask for.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) wanted: Wanted,
+    /// A cursor, as it was given.
+    pub(crate) after: Option<String>,
+}
+
+/// The same, with the position that the cursor means.
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
     pub(crate) wanted: Wanted,
     pub(crate) after: Option<Position>,
 }
 
-/// What is new in a span of the log.
+/// What is new in a span of the log. The span of each table is its own: a table that is stale is not followed beyond what
+/// it has.
 #[derive(Debug)]
 pub(crate) struct Span {
-    /// Not from here,
-    pub(crate) from: Position,
-    /// but up to here.
-    pub(crate) upto: Position,
+    /// Rows behind these positions,
+    pub(crate) from: Followed,
+    /// up to these.
+    pub(crate) upto: Followed,
     /// With the topic, where somebody asked for it.
     pub(crate) envelopes: Vec<(Envelope, Option<Topic>)>,
     pub(crate) invites: Vec<Invite>,
@@ -82,6 +91,16 @@ impl Wanted {
                 !filter.current_only || span.contact_bundles.is_empty()
             }
             Wanted::Invites(_) | Wanted::Welcomes(_) | Wanted::Status => true,
+        }
+    }
+
+    /// The position of the table that it is about.
+    pub(crate) fn of(&self, followed: &Followed) -> Position {
+        match self {
+            Wanted::Envelopes(_) | Wanted::Status => followed.envelopes,
+            Wanted::Invites(_) => followed.invites,
+            Wanted::ContactBundles(_) => followed.contact_bundles,
+            Wanted::Welcomes(_) => followed.welcomes,
         }
     }
 
@@ -132,7 +151,7 @@ impl Wanted {
         upto: Position,
         limit: u32,
     ) -> store::Result<(Vec<Item>, Position)> {
-        let upto = upto.min(snapshot.head());
+        let upto = upto.min(self.of(&snapshot.followed().await?));
         if upto <= after {
             return Ok((Vec::new(), after));
         }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use store::{Options, Page, Projector, Store, projector::Config};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use store::{Options, Page, Projector, Store, append::Record, projector::Config};
 use wire::{Envelope, Verifier};
 
 use crate::{
@@ -67,17 +68,23 @@ fn reader(url: String) -> Store {
     Store::open(Options { role, readers: true, ..Options::new(url) }).unwrap()
 }
 
+/// Runs statements on a server, outside of any pool.
+async fn run(url: &str, statements: &[String]) -> sqlx::Result<()> {
+    let mut connection = PgConnection::connect(url).await?;
+    for statement in statements {
+        sqlx::raw_sql(AssertSqlSafe(statement.clone())).execute(&mut connection).await?;
+    }
+    connection.close().await
+}
+
 impl Indexed {
     #[expect(clippy::disallowed_methods, reason = "tests get their server from the environment")]
     pub(super) async fn empty() -> Indexed {
         let url = std::env::var("DATABASE_URL")
             .expect("DATABASE_URL names the server to test on; bin/test starts one and sets it");
-        let admin =
-            Store::connect(Options { max_connections: 1, ..Options::new(&url) }).await.unwrap();
         let name = format!("api{}_{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
-        let client = admin.client().await.unwrap();
-        client.batch_execute(&format!("drop database if exists {name}")).await.unwrap();
-        client.batch_execute(&format!("create database {name}")).await.unwrap();
+        let fresh = [format!("drop database if exists {name}"), format!("create database {name}")];
+        run(&url, &fresh).await.unwrap();
         let base = url.rsplit_once('/').map_or(url.as_str(), |(base, _)| base);
         let store = Store::connect(Options::new(format!("{base}/{name}"))).await.unwrap();
         store.migrate().await.unwrap();
@@ -103,14 +110,27 @@ impl Indexed {
 
     pub(super) async fn add(&self, envelopes: Vec<Envelope>) {
         for part in envelopes.chunks(1_000) {
-            let page = Page { source: "node".into(), cursor: None, envelopes: part.to_vec() };
-            self.store.append(&[page]).await.unwrap();
+            self.append(part.to_vec()).await;
         }
         let config = Config::default();
         Projector::new(self.store.clone(), Arc::new(Verifier::default()), config)
             .catch_up()
             .await
             .unwrap();
+    }
+
+    /// Adds to the log, and projects nothing.
+    pub(super) async fn append(&self, envelopes: Vec<Envelope>) {
+        let records = envelopes.into_iter().map(Record::from).collect();
+        let page = Page { source: "node".into(), progress: Vec::new(), records };
+        self.store.append(&[page]).await.unwrap();
+    }
+
+    /// Runs statements as the owner of the database.
+    pub(super) async fn execute(&self, statements: &str) {
+        let mut connection = self.store.connection().await.unwrap();
+        let statements = AssertSqlSafe(statements.to_owned());
+        sqlx::raw_sql(statements).execute(&mut *connection).await.unwrap();
     }
 
     /// An answer as it is sent, and the number of statements that it took.
@@ -180,11 +200,7 @@ impl Drop for Indexed {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                if let Ok(admin) = Store::connect(Options::new(url)).await {
-                    let client = admin.client().await.unwrap();
-                    let drop = format!("drop database if exists {name} with (force)");
-                    let _ = client.batch_execute(&drop).await;
-                }
+                let _ = run(&url, &[format!("drop database if exists {name} with (force)")]).await;
             });
         });
         let _ = dropper.join();

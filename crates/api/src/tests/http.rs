@@ -136,28 +136,21 @@ async fn readiness_says_what_is_amiss() {
     let ready = running.send("GET", "/readyz", "", "").await;
     assert_eq!((ready.status, ready.json()), (200, json!({ "status": "ready", "lag": 0 })));
 
-    let page = store::Page {
-        source: "node".into(),
-        cursor: None,
-        envelopes: capture().into_iter().skip(100).take(2).collect(),
-    };
-    running.indexed.store.append(&[page]).await.unwrap();
+    running.indexed.append(capture().into_iter().skip(100).take(2).collect()).await;
     let behind = running.send("GET", "/readyz", "", "").await;
     assert_eq!((behind.status, behind.json()["reason"].clone()), (503, json!("lag")));
 
-    let client = running.indexed.store.client().await.unwrap();
-    client.batch_execute("alter table refinery_schema_history rename to gone").await.unwrap();
+    running.indexed.execute("alter table _sqlx_migrations rename to gone").await;
     let version = running.send("GET", "/readyz", "", "").await;
     assert_eq!((version.status, version.json()["reason"].clone()), (503, json!("schema-version")));
-    client.batch_execute("alter table gone rename to refinery_schema_history").await.unwrap();
+    running.indexed.execute("alter table gone rename to _sqlx_migrations").await;
 
     // Something breaks in the middle: the caller learns an id, not the cause.
-    client.batch_execute("alter table derived.topic_names rename to gone").await.unwrap();
+    running.indexed.execute("alter table derived.topic_names rename to gone").await;
     let broken = running.post(&json!({ "query": "{ topics { nodes { id } } }" })).await;
     assert_eq!(broken.json()["errors"][0]["extensions"]["code"], "INTERNAL");
     assert!(broken.json()["errors"][0]["extensions"]["requestId"].is_string());
     assert!(!broken.body.contains("derived") && !broken.body.contains("42P01"), "{}", broken.body);
-    drop(client);
     running.end().await;
 }
 

@@ -220,18 +220,16 @@ async fn while_the_database_is_away_known_keys_stay_good_and_no_other_becomes_so
     assert_eq!(serving.post_with(&bearer(&known), &asked).await.status, 200);
     let later = key(&indexed, "later", &[Scope::Read], None).await;
     // Away, for those who ask about keys.
-    let client = indexed.store.client().await.unwrap();
-    client.batch_execute("alter view access.live_keys rename to away").await.unwrap();
+    indexed.execute("alter view access.live_keys rename to away").await;
     assert_eq!(serving.post_with(&bearer(&known), &asked).await.status, 200);
     let got = serving.post_with(&bearer(&later), &asked).await;
     assert_eq!((got.status, got.code().as_str()), (503, "UNAVAILABLE"), "{}", got.text());
     assert!(got.header("retry-after").is_some());
     let mut socket = Socket::open(&serving, "").await.unwrap_or_else(|s| panic!("{s}"));
     assert!(matches!(socket.init(json!({ "apiKey": later })).await, Heard::Close(1013, _)));
-    client.batch_execute("alter view access.away rename to live_keys").await.unwrap();
+    indexed.execute("alter view access.away rename to live_keys").await;
     // Made since the keys were last read, and good at once.
     assert_eq!(serving.post_with(&bearer(&later), &asked).await.status, 200);
-    drop(client);
     serving.end().await;
 }
 

@@ -76,7 +76,7 @@ async fn arguments_that_cannot_be_are_errors() {
         let query = format!("{{ topics({page}) {{ nodes {{ id }} }} }}");
         assert_eq!(indexed.code(&query, json!({})).await, "BAD_USER_INPUT", "{page}");
     }
-    for cursor in ["", "x", "AQAAAAAA"] {
+    for cursor in ["", "x", "AgAAAAAA"] {
         let query = format!("{{ invites(after: \"{cursor}\") {{ nodes {{ id }} }} }}");
         assert_eq!(indexed.code(&query, json!({})).await, "BAD_CURSOR", "{cursor}");
     }

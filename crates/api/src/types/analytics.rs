@@ -1,8 +1,5 @@
 use async_graphql::{Enum, InputObject};
-use store::{
-    Position,
-    read::{self, Split, VolumeFilter, Width},
-};
+use store::read::{self, Split, VolumeFilter, Width};
 use wire::{Generation, PayloadKind, TopicKind};
 
 use super::filters::EnvelopeFilter;
@@ -204,21 +201,19 @@ object!(
 #[derive(Clone, Debug)]
 pub(crate) struct Totals {
     rows: read::Totals,
-    head: Position,
 }
 
 async fn totals(call: Call<'_>, _: &[Analytics], _: ()) -> Result<Vec<Totals>, Trouble> {
     let scope = call.scope();
-    let snapshot = scope.snapshot().await?;
-    let rows = scope.told(snapshot.totals().await)?;
-    Ok(vec![Totals { rows, head: snapshot.head() }])
+    let rows = scope.told(scope.snapshot().await?.totals().await)?;
+    Ok(vec![Totals { rows }])
 }
 
 object!(
     Totals,
     Table::new("Totals", "How many there are of everything.")
         .leaf("envelopes", "Envelopes that a reader may see.", |totals: &Totals| {
-            UInt64(u64::try_from(totals.head.0).unwrap_or(0))
+            UInt64(totals.rows.envelopes)
         })
         .leaf("bytes", "Bytes of their messages.", |totals| UInt64(totals.rows.bytes))
         .leaf("topics", "Topics that anything was published on.", |totals| {

@@ -1,5 +1,4 @@
 use store::{Position, read::Envelope};
-use uuid::Uuid;
 use wire::PayloadKind as Kind;
 
 use super::{
@@ -53,15 +52,22 @@ object!(
             |envelope| Hex(envelope.digest.as_bytes().to_vec())
         )
         .leaf("size", "Bytes of the message.", |envelope| envelope.size)
+        .leaf(
+            "erased",
+            "The message was erased, by retention or on request; its kind and size stay.",
+            |envelope| envelope.erased
+        )
         .load(
             "message",
-            "The bytes as published. null for private stores, which this index never serves.",
+            "The bytes as published. null for private stores, which this index never serves, and where the message was \
+             erased.",
             Statements::of(1),
             message
         )
         .load(
             "payload",
-            "What the bytes say, as far as anyone without keys can read them. null for kinds that are sealed as a whole.",
+            "What the bytes say, as far as anyone without keys can read them. null for kinds that are sealed as a whole, and \
+             where the message was erased.",
             Statements::of(4),
             payload
         )
@@ -79,11 +85,13 @@ async fn message(
     envelopes: &[Envelope],
     _: (),
 ) -> Result<Vec<Option<Base64>>, Trouble> {
-    let public = |envelope: &&Envelope| envelope.topic_kind != wire::TopicKind::PrivateStore;
-    let sizes = envelopes.iter().filter(public).map(|one| u64::try_from(one.size).unwrap_or(0));
+    let served = |envelope: &&Envelope| {
+        envelope.topic_kind != wire::TopicKind::PrivateStore && !envelope.erased
+    };
+    let sizes = envelopes.iter().filter(served).map(|one| u64::try_from(one.size).unwrap_or(0));
     let scope = call.scope();
     scope.afford(sizes.sum())?;
-    let positions = envelopes.iter().filter(public).map(|envelope| envelope.position);
+    let positions = envelopes.iter().filter(served).map(|envelope| envelope.position);
     let found = scope.bytes_at(positions).await?;
     Ok(envelopes.iter().map(|one| found.get(&one.position).cloned().map(Base64)).collect())
 }
@@ -95,22 +103,26 @@ async fn payload(
 ) -> Result<Vec<Option<Payload>>, Trouble> {
     let scope = call.scope();
     let of = |kinds: &'static [Kind]| {
-        envelopes.iter().filter(move |envelope| kinds.contains(&envelope.kind))
+        envelopes.iter().filter(move |one| kinds.contains(&one.kind) && !one.erased)
     };
     let (bundles, welcomes, invites, messages) = futures::try_join!(
         scope.bundles_at(of(&[Kind::ContactBundle]).map(|envelope| envelope.position)),
         scope.welcomes_at(of(&[Kind::Welcome]).map(|envelope| envelope.position)),
         scope.invites(of(&[Kind::Invite]).map(|envelope| envelope.payload_key)),
-        scope
-            .messages(of(&[Kind::MessageV1, Kind::MessageV2]).map(|envelope| envelope.payload_key)),
+        scope.messages_in(
+            of(&[Kind::MessageV1, Kind::MessageV2]).map(|envelope| envelope.position)
+        ),
     )?;
     let payload = |envelope: &Envelope| {
         let (position, key) = (&envelope.position, &envelope.payload_key);
         match envelope.kind {
+            _ if envelope.erased => None,
             Kind::ContactBundle => bundles.get(position).cloned().map(Payload::ContactBundle),
             Kind::Welcome => welcomes.get(position).cloned().map(Payload::Welcome),
             Kind::Invite => invites.get(key).cloned().map(Payload::Invite),
-            Kind::MessageV1 | Kind::MessageV2 => messages.get(key).cloned().map(Payload::Message),
+            Kind::MessageV1 | Kind::MessageV2 => {
+                messages.get(position).cloned().map(Payload::Message)
+            }
             _ => None,
         }
     };
@@ -137,13 +149,4 @@ pub(super) async fn at(
         found.get(&position).cloned().ok_or_else(|| Trouble::rebuilding("envelopes"))
     };
     Ok(positions.map(envelope).collect())
-}
-
-/// The envelopes that hold payloads.
-pub(super) async fn copies(
-    call: Call<'_>,
-    payloads: impl Iterator<Item = Uuid> + Clone,
-) -> Result<Vec<Vec<Envelope>>, Trouble> {
-    let found = call.scope().copies_of(payloads.clone()).await?;
-    Ok(payloads.map(|payload| found.get(&payload).cloned().unwrap_or_default()).collect())
 }

@@ -3,8 +3,9 @@
 //! their beginning and leave out their end, so that neighbouring ranges share nothing.
 
 use async_graphql::InputObject;
-use store::{log::topic_key, read};
+use store::read;
 
+use super::topic::key_of;
 use super::words::{Generation, PayloadKind, TopicKind, Verification};
 use crate::{
     error::Trouble,
@@ -69,7 +70,7 @@ impl TryFrom<EnvelopeFilter> for read::EnvelopeFilter {
     fn try_from(filter: EnvelopeFilter) -> Result<Self, Trouble> {
         at_most("topics", filter.topics.as_deref().unwrap_or_default())?;
         Ok(read::EnvelopeFilter {
-            topics: filter.topics.map(|names| names.iter().map(|name| topic_key(name)).collect()),
+            topics: filter.topics.map(|names| names.iter().map(|name| key_of(name)).collect()),
             topic_kinds: all(filter.topic_kinds),
             kinds: all(filter.kinds),
             generations: all(filter.generations),
@@ -209,7 +210,7 @@ impl From<MessageFilter> for read::MessageFilter {
         read::MessageFilter {
             sender: filter.sender.map(|a| a.0),
             recipient: filter.recipient.map(|a| a.0),
-            conversation: filter.conversation.as_deref().map(topic_key),
+            conversation: filter.conversation.as_deref().map(key_of),
             generation: filter.generation.map(Into::into),
             after: ns(filter.after),
             before: ns(filter.before),

@@ -12,7 +12,7 @@ use wire::Address;
 
 use super::{account::Account, filters::*, orders::*};
 use crate::{
-    cursor::Place,
+    cursor::{Place, Tag},
     error::Trouble,
     exec::{Call, Object, Output, arguments},
     paging::{Args, Connection, Total, connect},
@@ -315,21 +315,22 @@ paged!(TimePages {
 });
 
 /// What cursors of a list fit. Those in the order of the log fit every list in the order of the log.
-fn place<T: Listed>(by: T::By, descending: bool, filter: &str) -> Place {
+fn place<T: Listed>(tag: Tag, by: T::By, descending: bool, filter: &str) -> Place {
     if T::Order::of_log(by) {
-        return Place::LOG;
+        return Place::log(tag);
     }
-    Place::of(T::LIST, &format!("{by:?} {descending}"), filter)
+    Place::of(tag, T::LIST, &format!("{by:?} {descending}"), filter)
 }
 
 /// What to read of a list of the root, and what its cursors fit.
 pub(super) fn request<T: Listed>(
+    tag: Tag,
     filter: &T::Filter,
     order: Option<T::Order>,
     args: &Args,
 ) -> Result<(Place, PageRequest<T::By>), Trouble> {
     let (by, descending) = T::Order::or_default(order);
-    let place = place::<T>(by, descending, &format!("{filter:?}"));
+    let place = place::<T>(tag, by, descending, &format!("{filter:?}"));
     Ok((place, args.request::<T::Row, _>(place, by, descending)?))
 }
 
@@ -340,8 +341,8 @@ pub(super) async fn list<T: Listed>(
     order: Option<T::Order>,
     args: Args,
 ) -> Result<Vec<Connection<T>>, Trouble> {
-    let (place, request) = request::<T>(&filter, order, &args)?;
     let scope = call.scope();
+    let (place, request) = request::<T>(scope.tag().await?, &filter, order, &args)?;
     let page = scope.told(T::page(scope.snapshot().await?, &filter, &request).await)?;
     Ok(vec![connect(place, &request, page, Total::Of(None, Arc::new(filter)))])
 }
@@ -363,10 +364,12 @@ pub(super) async fn lists<T: Listed>(
 ) -> Result<Vec<Result<Connection<T>, Trouble>>, Trouble> {
     let (by, descending) = T::Order::or_default(order);
     let filter_text = format!("{filter:?}");
+    let scope = call.scope();
+    let tag = scope.tag().await?;
     let asked: Vec<Result<Asked<T>, Trouble>> = owners
         .iter()
         .map(|owner| {
-            let place = place::<T>(by, descending, &format!("{filter_text} of {owner:?}"));
+            let place = place::<T>(tag, by, descending, &format!("{filter_text} of {owner:?}"));
             let request = args.request::<T::Row, _>(place, by, descending)?;
             Ok(Asked { owner: *owner, place, request })
         })
@@ -374,7 +377,6 @@ pub(super) async fn lists<T: Listed>(
     let live: Vec<T::Owner> = asked.iter().flatten().map(|one| one.owner).collect();
     let mut pages = Vec::new().into_iter();
     if let Some(first) = asked.iter().flatten().next() {
-        let scope = call.scope();
         let found = T::pages(scope.snapshot().await?, &live, &filter, &first.request).await;
         pages = scope.told(found)?.into_iter();
     }

@@ -2,7 +2,6 @@ use store::read::{Conversation, Envelope, Message};
 
 use super::{
     account::Account,
-    envelope,
     words::{Generation, Verification},
 };
 use crate::{
@@ -22,7 +21,7 @@ object!(
     )
     .implements("Node")
     .member_of("Payload")
-    .leaf("id", ID, |message: &Message| NodeId::Message(message.id))
+    .leaf("id", ID, |message: &Message| NodeId::Message(message.sent_ns, message.id))
     .leaf("generation", "V1 or V2.", |message| Generation::from(message.generation))
     .load(
         "conversation",
@@ -59,7 +58,9 @@ object!(
         "The copies. Of very many only the first 100 in the order of indexing.",
         Statements::of(1),
         async |call, messages: &[Message], _: ()| -> Result<Vec<Vec<Envelope>>, _> {
-            envelope::copies(call, messages.iter().map(|message| message.id)).await
+            let firsts = messages.iter().map(|message| message.first_position);
+            let found = call.scope().message_copies(firsts.clone()).await?;
+            Ok(firsts.map(|first| found.get(&first).cloned().unwrap_or_default()).collect())
         }
     )
 );
@@ -70,8 +71,8 @@ async fn conversation(
     messages: &[Message],
     _: (),
 ) -> Result<Vec<Option<Conversation>>, Trouble> {
-    let keys = messages.iter().filter_map(|message| message.conversation);
+    let keys = messages.iter().map(|message| message.conversation);
     let found = call.scope().conversations(keys).await?;
-    let one = |message: &Message| found.get(&message.conversation?).cloned();
+    let one = |message: &Message| found.get(&message.conversation).cloned();
     Ok(messages.iter().map(one).collect())
 }

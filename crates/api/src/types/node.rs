@@ -1,16 +1,12 @@
 use std::collections::HashMap;
 
 use async_graphql::ID;
-use store::{
-    log::topic_key,
-    read::{
-        ContactBundle, Conversation, Envelope, Invite, Message, PageRequest, TimeOrder, Topic,
-        Welcome,
-    },
+use store::read::{
+    ContactBundle, Conversation, Envelope, Invite, Message, PageRequest, TimeOrder, Topic, Welcome,
 };
 use wire::Digest;
 
-use super::{account::Account, installation::Installation};
+use super::{account::Account, installation::Installation, topic::key_of};
 use crate::{error::Trouble, exec::one_of, node_id::NodeId, scope::Scope};
 
 /// A thing with an id.
@@ -73,11 +69,11 @@ pub(super) async fn find(scope: &Scope, ids: &[ID]) -> Result<Vec<Option<Node>>,
     let known = || ids.iter().flatten();
     let (topics, conversations, accounts, invites, messages, copies) = futures::try_join!(
         scope.topics(known().filter_map(|id| match id {
-            NodeId::Topic(name) => Some(topic_key(name)),
+            NodeId::Topic(name) => Some(key_of(name)),
             _ => None,
         })),
         scope.conversations(known().filter_map(|id| match id {
-            NodeId::Conversation(name) => Some(topic_key(name)),
+            NodeId::Conversation(name) => Some(key_of(name)),
             _ => None,
         })),
         scope.accounts(known().filter_map(|id| match id {
@@ -89,7 +85,7 @@ pub(super) async fn find(scope: &Scope, ids: &[ID]) -> Result<Vec<Option<Node>>,
             _ => None,
         })),
         scope.messages(known().filter_map(|id| match id {
-            NodeId::Message(key) => Some(*key),
+            NodeId::Message(ns, key) => Some((*ns, *key)),
             _ => None,
         })),
         scope.envelopes_by(known().filter_map(|id| match id {
@@ -117,15 +113,15 @@ pub(super) async fn find(scope: &Scope, ids: &[ID]) -> Result<Vec<Option<Node>>,
         ),
     )?;
     let node = |id: &NodeId| match id {
-        NodeId::Topic(name) => topics.get(&topic_key(name)).cloned().map(Node::Topic),
+        NodeId::Topic(name) => topics.get(&key_of(name)).cloned().map(Node::Topic),
         NodeId::Conversation(name) => {
-            conversations.get(&topic_key(name)).cloned().map(Node::Conversation)
+            conversations.get(&key_of(name)).cloned().map(Node::Conversation)
         }
         NodeId::Account(address) => {
             accounts.get(address).copied().map(|row| Node::Account(row.into()))
         }
         NodeId::Invite(key) => invites.get(key).cloned().map(Node::Invite),
-        NodeId::Message(key) => messages.get(key).cloned().map(Node::Message),
+        NodeId::Message(ns, key) => messages.get(&(*ns, *key)).cloned().map(Node::Message),
         NodeId::Envelope(digest, ns) => {
             published(&copies, *digest, *ns).cloned().map(Node::Envelope)
         }

@@ -1,10 +1,7 @@
 //! The root fields.
 
 use async_graphql::{ID, InputObject};
-use store::{
-    log::topic_key,
-    read::{self, Hops},
-};
+use store::read::{self, Nested};
 
 use super::{
     account::{self, Account},
@@ -12,6 +9,7 @@ use super::{
     lists::{self, *},
     node::{self, Node},
     reachability, status,
+    topic::key_of,
 };
 use crate::{
     error::Trouble,
@@ -201,7 +199,7 @@ async fn topic(
     _: &[Query],
     asked: ByName,
 ) -> Result<Vec<Option<read::Topic>>, Trouble> {
-    let key = topic_key(&asked.name);
+    let key = key_of(&asked.name);
     Ok(vec![call.scope().topics([key].into_iter()).await?.remove(&key)])
 }
 
@@ -245,18 +243,19 @@ fn bundles(below: &Selection, side: &str) -> usize {
 async fn invites(call: Call<'_>, _: &[Query], mut asked: InvitePages) -> Page<read::Invite> {
     let (order, args) = (asked.order_by.take(), asked.args());
     let filter = read::InviteFilter::from(asked.filter.unwrap_or_default());
-    let hops = Hops {
+    let nested = Nested {
         sender: bundles(call.below(), "sender") > 0,
         recipient: bundles(call.below(), "recipient") > 0,
         extent: call.plan().bundles,
         delivery: call.plan().deliveries,
     };
-    if !hops.sender && !hops.recipient {
+    if !nested.sender && !nested.recipient {
         return lists::list(call, filter, order, args).await;
     }
-    let (place, request) = lists::request::<read::Invite>(&filter, order, &args)?;
     let scope = call.scope();
-    let found = scope.snapshot().await?.invites_with_bundles(&filter, &request, hops).await;
+    let (place, request) =
+        lists::request::<read::Invite>(scope.tag().await?, &filter, order, &args)?;
+    let found = scope.snapshot().await?.invites_with_bundles(&filter, &request, nested).await;
     let (page, bundles) = scope.told(found)?;
     scope.know(bundles);
     Ok(vec![connect(place, &request, page, Total::Of(None, filter.into()))])

@@ -3,13 +3,12 @@ use std::sync::Arc;
 use chrono::Utc;
 use store::{
     Position,
-    read::{self, Key, Tie},
-    sources::Source,
+    read::{self, Key, SourceStatus as Source, TieBreaker},
     watermarks::Watermark,
 };
 
 use crate::{
-    cursor::{Cursor, Place},
+    cursor::{Cursor, Place, Tag},
     error::Trouble,
     exec::{Call, Statements, Table, object},
     scalars::{DateTime, UInt64},
@@ -17,15 +16,16 @@ use crate::{
 };
 
 /// The cursor of a position in the log: it fits every list in the order of indexing.
-pub(crate) fn log_cursor(position: Position) -> Option<String> {
-    let key = Key { sort: None, tie: Tie::Position(position.0) };
-    (position.0 > 0).then(|| Cursor { place: Place::LOG, key }.encode())
+pub(crate) fn log_cursor(tag: Tag, position: Position) -> Option<String> {
+    let key = Key { sort: None, tie_breaker: TieBreaker::Position(position.0) };
+    (position.0 > 0).then(|| Cursor { place: Place::log(tag), key }.encode())
 }
 
 /// How far the index is.
 #[derive(Clone)]
 pub(crate) struct Status {
     row: Arc<read::Status>,
+    tag: Tag,
     network: Arc<str>,
     now: chrono::DateTime<Utc>,
 }
@@ -36,8 +36,9 @@ pub(super) const STATEMENTS: Statements = Statements::of(3);
 /// The same for everyone who asks.
 pub(super) async fn now(call: Call<'_>, askers: usize) -> Result<Vec<Status>, Trouble> {
     let scope = call.scope();
+    let tag = scope.tag().await?;
     let row = Arc::new(scope.told(scope.snapshot().await?.status().await)?);
-    Ok(vec![Status { row, network: scope.network.clone(), now: scope.now }; askers])
+    Ok(vec![Status { row, tag, network: scope.network.clone(), now: scope.now }; askers])
 }
 
 object!(
@@ -49,10 +50,10 @@ object!(
         .leaf(
             "head",
             "The cursor of the newest envelope that a reader may see. It fits every list in the order of indexing.",
-            |status| log_cursor(status.row.head)
+            |status| log_cursor(status.tag, status.row.head)
         )
         .leaf("envelopeCount", "How many envelopes a reader may see.", |status| {
-            UInt64(u64::try_from(status.row.head.0).unwrap_or(0))
+            UInt64(status.row.envelopes())
         })
         .inline("sources", "Where envelopes come from, by name.", |status| {
             let source = |source: &Source| SourceStatus { row: source.clone(), now: status.now };
@@ -113,7 +114,20 @@ object!(
         .leaf("lag", "How many envelopes of the log it has not read.", |one| {
             UInt64(u64::try_from(one.log_head.0 - one.row.position.0).unwrap_or(0))
         })
-        .leaf("rebuilding", "Is it reading again what was there before?", |one| one.row.rebuilding)
+        .leaf(
+            "rebuilding",
+            "Is the table being built again from the log? That happens beside the table that is served, and takes its place \
+             when it is complete.",
+            |one| one.row.rebuild.is_some()
+        )
+        .leaf(
+            "stale",
+            "Does it stand behind the head that answers speak of? Rows of this table are then missing or older than the rest.",
+            |one| one.row.stale
+        )
+        .leaf("error", "Why it cannot write its rows, in words; null while it can.", |one| {
+            one.row.error.clone()
+        })
 );
 
 /// What waits between the nodes and the log.

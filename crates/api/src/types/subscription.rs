@@ -8,11 +8,11 @@ use store::{
 
 use super::{filters::*, status};
 use crate::{
-    cursor::{self, Place},
+    cursor::{self, Place, Tag},
     error::{Code, Trouble},
     exec::{Call, Statements, Table, arguments, object},
     paging::Edge,
-    tail::{Item, Opened, Wanted},
+    tail::{Asked, Item, Wanted},
 };
 
 macro_rules! followed {
@@ -42,9 +42,7 @@ object!(
              answer: of an envelope, of a subscription, or the `head` in an answer's extensions) it first replays what \
              was missed, then goes live: no gap, no duplicate.",
             Statements::of(0),
-            async |_: Call<'_>, items: &[Item], _: Envelopes| {
-                Ok(items.iter().map(envelope).collect::<Vec<_>>())
-            }
+            async |call, items: &[Item], _: Envelopes| edges(call, items, envelope).await
         )
         .opens(|asked: Envelopes| {
             opened(Wanted::Envelopes(asked.filter.unwrap_or_default().try_into()?), asked.after)
@@ -54,9 +52,7 @@ object!(
             "Every invitation that matches, in the order in which their first copies were indexed. Resumes like \
              `envelopes`.",
             Statements::of(0),
-            async |_: Call<'_>, items: &[Item], _: Invites| {
-                Ok(items.iter().map(invite).collect::<Vec<_>>())
-            }
+            async |call, items: &[Item], _: Invites| edges(call, items, invite).await
         )
         .opens(|asked: Invites| {
             opened(Wanted::Invites(asked.filter.unwrap_or_default().into()), asked.after)
@@ -65,9 +61,7 @@ object!(
             "contactBundles",
             "Every publication of keys that matches, in indexing order. Resumes like `envelopes`.",
             Statements::of(0),
-            async |_: Call<'_>, items: &[Item], _: ContactBundles| {
-                Ok(items.iter().map(contact_bundle).collect::<Vec<_>>())
-            }
+            async |call, items: &[Item], _: ContactBundles| edges(call, items, contact_bundle).await
         )
         .opens(|asked: ContactBundles| {
             opened(Wanted::ContactBundles(asked.filter.unwrap_or_default().into()), asked.after)
@@ -76,9 +70,7 @@ object!(
             "welcomes",
             "Every V3 invitation of an installation to a group that matches, in indexing order. Resumes like `envelopes`.",
             Statements::of(0),
-            async |_: Call<'_>, items: &[Item], _: Welcomes| {
-                Ok(items.iter().map(welcome).collect::<Vec<_>>())
-            }
+            async |call, items: &[Item], _: Welcomes| edges(call, items, welcome).await
         )
         .opens(|asked: Welcomes| {
             opened(Wanted::Welcomes(asked.filter.unwrap_or_default().try_into()?), asked.after)
@@ -92,14 +84,24 @@ object!(
         .opens(|_: ()| opened(Wanted::Status, None))
 );
 
-fn opened(wanted: Wanted, after: Option<String>) -> Result<Opened, Trouble> {
-    Ok(Opened { wanted, after: after.as_deref().map(position).transpose()? })
+fn opened(wanted: Wanted, after: Option<String>) -> Result<Asked, Trouble> {
+    Ok(Asked { wanted, after })
 }
 
 /// A row and its cursor, which is its place in the log.
-fn edge<T>(position: Position, node: T) -> Edge<T> {
-    let key = read::Key { sort: None, tie: read::Tie::Position(position.0) };
-    Edge::new(Place::LOG, key, node)
+fn edge<T>(tag: Tag, position: Position, node: T) -> Edge<T> {
+    let key = read::Key { sort: None, tie_breaker: read::TieBreaker::Position(position.0) };
+    Edge::new(Place::log(tag), key, node)
+}
+
+/// The edges of rows.
+async fn edges<T>(
+    call: Call<'_>,
+    items: &[Item],
+    edge: fn(Tag, &Item) -> Result<Edge<T>, Trouble>,
+) -> Result<Vec<Result<Edge<T>, Trouble>>, Trouble> {
+    let tag = call.scope().tag().await?;
+    Ok(items.iter().map(|item| edge(tag, item)).collect())
 }
 
 /// The tail tells only what is wanted.
@@ -107,44 +109,48 @@ fn unwanted() -> Trouble {
     Trouble::new(Code::Internal, "the server told a row that nobody had asked for")
 }
 
-fn envelope(item: &Item) -> Result<Edge<Envelope>, Trouble> {
+fn envelope(tag: Tag, item: &Item) -> Result<Edge<Envelope>, Trouble> {
     match item {
-        Item::Envelope(row) => Ok(edge(row.position, row.clone())),
+        Item::Envelope(row) => Ok(edge(tag, row.position, row.clone())),
         _ => Err(unwanted()),
     }
 }
 
-fn invite(item: &Item) -> Result<Edge<Invite>, Trouble> {
+fn invite(tag: Tag, item: &Item) -> Result<Edge<Invite>, Trouble> {
     match item {
-        Item::Invite(row) => Ok(edge(row.position(), row.clone())),
+        Item::Invite(row) => Ok(edge(tag, row.position(), row.clone())),
         _ => Err(unwanted()),
     }
 }
 
-fn contact_bundle(item: &Item) -> Result<Edge<ContactBundle>, Trouble> {
+fn contact_bundle(tag: Tag, item: &Item) -> Result<Edge<ContactBundle>, Trouble> {
     match item {
-        Item::ContactBundle(row) => Ok(edge(row.position(), row.clone())),
+        Item::ContactBundle(row) => Ok(edge(tag, row.position(), row.clone())),
         _ => Err(unwanted()),
     }
 }
 
-fn welcome(item: &Item) -> Result<Edge<Welcome>, Trouble> {
+fn welcome(tag: Tag, item: &Item) -> Result<Edge<Welcome>, Trouble> {
     match item {
-        Item::Welcome(row) => Ok(edge(row.position, row.clone())),
+        Item::Welcome(row) => Ok(edge(tag, row.position, row.clone())),
         _ => Err(unwanted()),
     }
 }
 
 /// The position that a cursor in the order of the log means.
-pub(crate) fn position(cursor: &str) -> Result<Position, Trouble> {
-    let key = cursor::decode(cursor, Place::LOG, read::TieKind::Position).map_err(|_| {
-        Trouble::new(
-            Code::BadCursor,
-            "after takes a cursor in the order of indexing: of an envelope, of a subscription, or extensions.head",
-        )
+pub(crate) fn position(tag: Tag, cursor: &str) -> Result<Position, Trouble> {
+    let key = cursor::decode(cursor, Place::log(tag), read::TieBreakerKind::Position);
+    let key = key.map_err(|trouble| {
+        let message = format!(
+            "{}; `after` takes a cursor in the order of indexing: of an envelope, of a subscription, or extensions.head",
+            trouble.message
+        );
+        Trouble { message, ..trouble }
     })?;
     match key {
-        read::Key { sort: None, tie: read::Tie::Position(position) } if position >= 0 => {
+        read::Key { sort: None, tie_breaker: read::TieBreaker::Position(position) }
+            if position >= 0 =>
+        {
             Ok(Position(position))
         }
         _ => Err(Trouble::new(Code::BadCursor, "this is not a cursor of this API")),

@@ -1,4 +1,5 @@
-use store::read::Topic;
+use store::{log::topic_key, read::Topic};
+use uuid::Uuid;
 
 use super::{
     account::Account,
@@ -66,10 +67,15 @@ async fn envelopes(
     lists::lists(call, &keys, filter.try_into()?, order, args).await
 }
 
+/// The key of the topic that has this name.
+pub(super) fn key_of(name: &str) -> Uuid {
+    topic_key(&wire::topic::from_text(name))
+}
+
 /// The topics of rows that have one.
 pub(super) async fn topics(
     call: Call<'_>,
-    keys: impl Iterator<Item = uuid::Uuid> + Clone,
+    keys: impl Iterator<Item = Uuid> + Clone,
 ) -> Result<Vec<Result<Topic, Trouble>>, Trouble> {
     let found = call.scope().topics(keys.clone()).await?;
     let topic = |key| found.get(&key).cloned().ok_or_else(|| Trouble::rebuilding("topics"));

@@ -113,11 +113,13 @@ pub(crate) enum Direction {
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "store::read::TopicOrder")]
 pub(crate) enum TopicOrderField {
-    /// The latest time of an envelope.
+    /// The latest time of an envelope. It changes with every new envelope: a topic whose value changes while a client pages
+    /// may be skipped or repeated. A client that must see every topic exactly once sorts by FIRST_SEEN.
     LastSeen,
-    /// The earliest time of an envelope.
+    /// The earliest time of an envelope. It changes only when an envelope with an earlier time arrives.
     FirstSeen,
-    /// How many envelopes.
+    /// The number of envelopes. It changes with every new envelope: a topic whose value changes while a client pages may be
+    /// skipped or repeated. A client that must see every topic exactly once sorts by FIRST_SEEN.
     EnvelopeCount,
 }
 
@@ -125,7 +127,8 @@ pub(crate) enum TopicOrderField {
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "store::read::EnvelopeOrder")]
 pub(crate) enum EnvelopeOrderField {
-    /// The order of indexing: who pages forward sees every envelope exactly once.
+    /// The order of indexing, in which the place of an envelope never changes: a client that pages forward sees every
+    /// envelope exactly once.
     Indexed,
     /// The sender's clock, which nobody checks.
     Timestamp,
@@ -135,9 +138,11 @@ pub(crate) enum EnvelopeOrderField {
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "store::read::AccountOrder")]
 pub(crate) enum AccountOrderField {
-    /// The earliest time of an envelope that names it.
+    /// The earliest time of an envelope that names it. It changes only when an envelope with an earlier time arrives.
     FirstSeen,
-    /// The latest time of an envelope that names it.
+    /// The latest time of an envelope that names it. It changes with every new envelope that names it: an account whose value
+    /// changes while a client pages may be skipped or repeated. A client that must see every account exactly once sorts by
+    /// FIRST_SEEN.
     LastSeen,
 }
 
@@ -145,8 +150,13 @@ pub(crate) enum AccountOrderField {
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "store::read::ConversationOrder")]
 pub(crate) enum ConversationOrderField {
-    /// When the last message was sent. A conversation without a readable one counts as the oldest.
+    /// The time of the last message. A conversation without a readable message counts as the oldest. The value changes with
+    /// every new message: a conversation whose value changes while a client pages may be skipped or repeated. A client that
+    /// must see every conversation exactly once pages through `topics` of the kinds DIRECT_MESSAGE and CONVERSATION by
+    /// FIRST_SEEN, or follows `envelopes` in the order INDEXED.
     LastMessage,
-    /// How many messages.
+    /// The number of messages. It changes with every new message: a conversation whose value changes while a client pages may
+    /// be skipped or repeated. A client that must see every conversation exactly once pages through `topics` of the kinds
+    /// DIRECT_MESSAGE and CONVERSATION by FIRST_SEEN, or follows `envelopes` in the order INDEXED.
     MessageCount,
 }

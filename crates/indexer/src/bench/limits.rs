@@ -32,13 +32,19 @@ pub fn envelopes(count: usize) -> Vec<Envelope> {
     made
 }
 
+/// A page of these envelopes.
+pub fn page(envelopes: impl IntoIterator<Item = Envelope>) -> Page {
+    let records = envelopes.into_iter().map(Into::into).collect();
+    Page { source: "bench".into(), progress: Vec::new(), records }
+}
+
 /// Measures both, one after the other.
 pub async fn measure(store: &Store, queue_url: &str, count: usize) -> anyhow::Result<Limits> {
     let envelopes = envelopes(count);
     let bytes: usize = envelopes.iter().map(|envelope| envelope.message.len()).sum();
     let pages: Vec<Page> = envelopes
         .chunks(PageOptions::default().envelopes)
-        .map(|part| Page { source: "bench".into(), cursor: None, envelopes: part.to_vec() })
+        .map(|part| page(part.iter().cloned()))
         .collect();
     let queue = Queue::at(queue_url, ingest::Names::prefixed("bench."))?;
     let took = ingest::queue::limit::measure(&queue, pages).await?;

@@ -99,13 +99,10 @@ async fn append(
 ) -> anyhow::Result<Duration> {
     let pages: Vec<Page> = envelopes
         .chunks(page)
-        .map(|part| Page {
-            source: "bench".into(),
-            cursor: None,
-            envelopes: part
-                .iter()
-                .map(|e| Envelope { timestamp_ns: e.timestamp_ns + shift, ..e.clone() })
-                .collect(),
+        .map(|part| {
+            let shifted =
+                part.iter().map(|e| Envelope { timestamp_ns: e.timestamp_ns + shift, ..e.clone() });
+            limits::page(shifted)
         })
         .collect();
     let began = Instant::now();

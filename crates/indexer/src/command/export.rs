@@ -6,15 +6,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use store::log::{PageBounds, Position};
+use store::log::{Content, Logged, PageBounds, Position};
 
 use super::Context;
 use crate::{progress, reach};
 
 /// Writes the log, in its order, as newline-delimited JSON in the nodes' own form.
+///
+/// Erased messages are left out. So are envelopes whose topic is not text: that form has no place
+/// for them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Where to [default: stdout]
+    /// The file to write to [default: stdout]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Begins behind this position
@@ -39,15 +42,15 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
     let mut at = Position(args.after);
+    let mut left_out = LeftOut::default();
     while at < head && !context.shutdown.is_requested() {
         let page = store.page(at, head, PageBounds::default()).await?;
         let Some(last) = page.last() else { break };
         at = last.position;
         for logged in &page {
-            if wire::topic::is_private(&logged.topic) && !args.with_private_stores {
+            let Some(line) = line(logged, args.with_private_stores, &mut left_out) else {
                 continue;
-            }
-            let line = wire::json::to_line(&logged.topic, logged.timestamp_ns, &logged.message);
+            };
             match writeln!(out, "{line}") {
                 Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
                 other => other.context("cannot write")?,
@@ -57,5 +60,34 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     }
     out.flush().context("cannot write")?;
     bar.finish_and_clear();
+    for (count, what) in
+        [(left_out.erased, "erased"), (left_out.binary, "on topics that are not text")]
+    {
+        if count > 0 {
+            eprintln!("left out {count} envelopes: {what}");
+        }
+    }
     Ok(())
+}
+
+/// Envelopes that are not written although nobody asked to leave them out.
+#[derive(Default)]
+struct LeftOut {
+    erased: u64,
+    binary: u64,
+}
+
+fn line(logged: &Logged, with_private_stores: bool, left_out: &mut LeftOut) -> Option<String> {
+    let Content::Message(message) = &logged.content else {
+        left_out.erased += 1;
+        return None;
+    };
+    let Ok(topic) = std::str::from_utf8(&logged.topic) else {
+        left_out.binary += 1;
+        return None;
+    };
+    if wire::topic::is_private(topic) && !with_private_stores {
+        return None;
+    }
+    Some(wire::json::to_line(topic, logged.timestamp_ns, message))
 }

@@ -5,6 +5,7 @@ use crate::{config::Config, shutdown::Shutdown};
 pub mod bench;
 pub mod crawl;
 pub mod devnet;
+pub mod erase;
 pub mod export;
 pub mod import;
 pub mod keys;

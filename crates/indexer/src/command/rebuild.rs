@@ -1,12 +1,13 @@
-//! `rebuild`: replays the log into projections.
+//! `rebuild`: builds projections again from the log.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::Context;
 use crate::{progress, reach};
 
-/// Empties projections and replays the log into them. Whoever projects (`up` or `project`) does the
-/// work; this waits for it and shows how far it is.
+/// Builds projections again from the log, beside the tables that are served; when the new tables have
+/// caught up they take the place of the old ones. Readers notice nothing. A process that projects
+/// (`up` or `project`) does the work; this command waits for it and shows how far it is.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which projections; `status` names them
@@ -24,29 +25,41 @@ pub struct Args {
 pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let store = reach::migrated_store(&context.config).await?;
     let names = store.rebuild(&args.names).await?;
-    println!("rebuilding {}", names.join(", "));
+    println!(
+        "rebuilding {}: new tables are built beside the served ones, and swapped in when they have caught up",
+        names.join(", ")
+    );
     if args.no_wait {
         return Ok(());
     }
-    let head = store.head().await?;
-    let bar = progress::bar("replayed", u64::try_from(head.0)?);
+    let bar = progress::bar("replayed", 0);
+    let mut errors = BTreeMap::new();
     loop {
-        let marks = store.watermarks().await?;
-        let slowest = marks
+        let (head, marks) = (store.head().await?, store.watermarks().await?);
+        let pending: Vec<_> = marks
             .iter()
             .filter(|mark| names.contains(&mark.name.as_str()))
-            .map(|mark| mark.position)
-            .min();
-        bar.set_position(u64::try_from(slowest.unwrap_or_default().0)?);
-        if slowest.is_some_and(|position| position >= head) {
-            bar.finish();
-            println!("done: everything up to position {head}");
+            .filter_map(|mark| Some((mark, mark.rebuild?)))
+            .collect();
+        bar.set_length(u64::try_from(head.0)?);
+        let Some(slowest) = pending.iter().map(|(_, rebuild)| rebuild.position).min() else {
+            bar.finish_and_clear();
+            println!("done: the new tables are served");
             return Ok(());
+        };
+        bar.set_position(u64::try_from(slowest.0)?);
+        for (mark, _) in pending {
+            if let Some(error) = &mark.error
+                && errors.insert(mark.name.clone(), error.clone()).as_ref() != Some(error)
+            {
+                bar.suspend(|| eprintln!("{} cannot be written now: {error}", mark.name));
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
             () = context.shutdown.requested() => {
-                println!("not waiting any longer; projectors go on with it");
+                bar.finish_and_clear();
+                println!("not waiting any longer; the projectors continue the rebuild");
                 return Ok(());
             }
         }

@@ -56,16 +56,15 @@ pub async fn index(_: IndexArgs, context: Context) -> anyhow::Result<()> {
     roles.until_stopped(&context.shutdown).await
 }
 
-/// Derives tables from the log.
+/// Derives tables from the log, and erases what the rules of retention want erased.
 #[derive(Debug, clap::Args)]
 pub struct ProjectArgs {}
 
 /// Runs `project`.
 pub async fn project(_: ProjectArgs, context: Context) -> anyhow::Result<()> {
     let store = reach::migrated_store(&context.config).await?;
-    let projector = role::project(store, &context.config);
     let mut roles = Roles::default();
-    roles.start("project", |stop| projector.run(stop));
+    role::start_project(&mut roles, &store, &context.config)?;
     roles.until_stopped(&context.shutdown).await
 }
 

@@ -1,6 +1,7 @@
-//! `status`: sources, queue, projections.
+//! `status`: sources, queue, log, projections.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use store::{Position, Progress, sources::Source, watermarks::Watermark};
 
 use super::Context;
 use crate::reach;
@@ -13,12 +14,15 @@ pub struct Args {
     json: bool,
 }
 
+/// Shards of a source that are listed one by one; of more only the number is shown.
+const LISTED: usize = 8;
+
 /// Runs the command.
 pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let store = reach::migrated_store(&context.config).await?;
     let (head, parked) = (store.head().await?, store.parked_count().await?);
     let (sources, marks) = (store.sources().await?, store.watermarks().await?);
-    // A broker that is away is something that a status tells, not a reason to tell nothing.
+    // The status of the rest is of use while the broker is away, too.
     let depth = match reach::queue(&context.config).await {
         Ok(queue) => queue.depth().await.map_err(|error| error.to_string()),
         Err(error) => Err(format!("{error:#}")),
@@ -32,14 +36,8 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
                 Ok(depth) => json!({ "depth": depth.ready, "deadLettered": depth.parked }),
                 Err(error) => json!({ "error": error }),
             },
-            "sources": sources.iter().map(|s| json!({
-                "name": s.name, "kind": s.kind, "connected": s.connected, "error": s.error,
-                "lastEnvelopeAt": s.last_envelope_at.map(|at| at.to_rfc3339()),
-            })).collect::<Vec<_>>(),
-            "projections": marks.iter().map(|m| json!({
-                "name": m.name, "version": m.version, "position": m.position.0,
-                "lag": head.0 - m.position.0, "rebuilding": m.rebuilding,
-            })).collect::<Vec<_>>(),
+            "sources": sources.iter().map(source_json).collect::<Vec<_>>(),
+            "projections": marks.iter().map(|mark| projection_json(mark, head)).collect::<Vec<_>>(),
         });
         println!("{value}");
         return Ok(());
@@ -51,24 +49,147 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         }
         Err(error) => println!("queue        {error}"),
     }
-    for s in &sources {
-        let state = if s.connected { "connected" } else { "not connected" };
-        let last = s
-            .last_envelope_at
-            .map_or("never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string());
-        println!("source       {} ({}): {state}, last envelope {last}", s.name, s.kind);
-        if let Some(error) = &s.error {
-            println!("             {error}");
-        }
+    for source in &sources {
+        source_lines(source).iter().for_each(|line| println!("{line}"));
     }
-    for m in &marks {
-        let note = if m.rebuilding { ", rebuilding" } else { "" };
-        println!(
-            "projection   {:<16} version {}, {} behind{note}",
-            m.name,
-            m.version,
-            head.0 - m.position.0
-        );
+    for mark in &marks {
+        println!("{}", projection_line(mark, head));
     }
     Ok(())
+}
+
+fn source_json(source: &Source) -> Value {
+    let progress = source.progress.iter().map(|one| (one.shard.clone(), json!(one.upto)));
+    json!({
+        "name": source.name,
+        "kind": source.kind,
+        "connected": source.connected,
+        "error": source.error,
+        "lastEnvelopeAt": source.last_envelope_at.map(|at| at.to_rfc3339()),
+        "progress": progress.collect::<serde_json::Map<_, _>>(),
+    })
+}
+
+fn projection_json(mark: &Watermark, head: Position) -> Value {
+    json!({
+        "name": mark.name,
+        "version": mark.version,
+        "position": mark.position.0,
+        "lag": head.0 - mark.position.0,
+        "stale": mark.stale,
+        "error": mark.error,
+        "rebuild": mark.rebuild.map(|rebuild| json!({
+            "version": rebuild.version,
+            "position": rebuild.position.0,
+            "lag": head.0 - rebuild.position.0,
+        })),
+    })
+}
+
+fn source_lines(source: &Source) -> Vec<String> {
+    let state = if source.connected { "connected" } else { "not connected" };
+    let kind = if source.kind.is_empty() { "no node" } else { &source.kind };
+    let last = source
+        .last_envelope_at
+        .map_or("never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string());
+    let name = &source.name;
+    let mut lines = vec![format!("source       {name} ({kind}): {state}, last envelope {last}")];
+    match source.progress.len() {
+        0 => {}
+        1..=LISTED => {
+            let shards: Vec<String> = source.progress.iter().map(shard).collect();
+            lines.push(format!("             read: {}", shards.join(", ")));
+        }
+        many => lines.push(format!("             read: {many} shards; --json lists them")),
+    }
+    lines.extend(source.error.iter().map(|error| format!("             {error}")));
+    lines
+}
+
+/// Shards whose values are nanoseconds since 1970 show a time.
+fn shard(progress: &Progress) -> String {
+    let Progress { shard, upto } = progress;
+    let is_time = shard.ends_with("-until") || shard.ends_with("-since");
+    match is_time.then(|| chrono::DateTime::from_timestamp_nanos(*upto)) {
+        Some(at) => format!("{shard} {}", at.format("%Y-%m-%d %H:%M:%S")),
+        None => format!("{shard} {upto}"),
+    }
+}
+
+fn projection_line(mark: &Watermark, head: Position) -> String {
+    let Watermark { name, version, position, .. } = mark;
+    let mut line =
+        format!("projection   {name:<16} version {version}, {} behind", head.0 - position.0);
+    if mark.stale {
+        line.push_str(", stale: older than the rest of an answer");
+    }
+    if let Some(rebuild) = mark.rebuild {
+        let behind = head.0 - rebuild.position.0;
+        line.push_str(&format!(
+            "; version {} is being built beside it, {behind} behind",
+            rebuild.version
+        ));
+    }
+    if let Some(error) = &mark.error {
+        line.push_str(&format!("\n             cannot be written: {error}"));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use store::watermarks::Rebuild;
+
+    use super::*;
+
+    #[test]
+    fn a_projection_s_line_says_what_is_wrong_with_it() {
+        let mark = Watermark {
+            name: "topics".into(),
+            version: 3,
+            position: Position(90),
+            stale: false,
+            error: None,
+            rebuild: None,
+        };
+        let head = Position(100);
+        assert_eq!(
+            projection_line(&mark, head),
+            "projection   topics           version 3, 10 behind"
+        );
+        let wrong = Watermark {
+            stale: true,
+            error: Some("no space".into()),
+            rebuild: Some(Rebuild { version: 4, position: Position(40) }),
+            ..mark
+        };
+        let line = projection_line(&wrong, head);
+        for part in ["stale", "version 4 is being built beside it, 60 behind", "\n", "no space"] {
+            assert!(line.contains(part), "{line}");
+        }
+        let json = projection_json(&wrong, head);
+        assert_eq!((&json["lag"], &json["rebuild"]["lag"]), (&json!(10), &json!(60)));
+    }
+
+    #[test]
+    fn progress_is_listed_by_shard() {
+        let progress = |shard: &str, upto| Progress { shard: shard.into(), upto };
+        let mut source = Source {
+            id: 1,
+            name: "node".into(),
+            kind: "message-api".into(),
+            connected: true,
+            last_envelope_at: None,
+            error: Some("away".into()),
+            updated_at: chrono::DateTime::UNIX_EPOCH,
+            progress: vec![progress("read-back-to", 7), progress("whole-until", 1_500_000_000)],
+        };
+        let lines = source_lines(&source);
+        assert!(lines[0].contains("node (message-api): connected, last envelope never"));
+        assert_eq!(lines[1].trim(), "read: read-back-to 7, whole-until 1970-01-01 00:00:01");
+        assert_eq!(lines[2].trim(), "away");
+        assert_eq!(source_json(&source)["progress"]["read-back-to"], 7);
+        source.progress = (0..9).map(|n| progress(&n.to_string(), n)).collect();
+        assert!(source_lines(&source)[1].contains("9 shards"));
+    }
 }

@@ -123,8 +123,7 @@ async fn with_services(
 
     // The API and the projector need no broker, and the broker boots for seconds.
     let mut roles = Roles::default();
-    let projector = role::project(store.clone(), config);
-    roles.start("project", |stop| projector.run(stop));
+    role::start_project(&mut roles, &store, config)?;
     let known_queue = Arc::new(OnceLock::new());
     if migrated.readers == Readers::NoRole {
         tracing::warn!("readers have no role of their own: let an administrator say: {BY_HAND}");
@@ -174,20 +173,20 @@ async fn with_services(
         started = taking_in => started,
         () = shutdown.requested() => Ok(()),
     };
-    let watching = started.is_ok() && !shutdown.is_requested();
-    if watching {
-        tell(&http_url, services, devnet.as_ref(), &sources);
-        tokio::select! {
-            told = catch_up(&store, devnet.as_ref()) => told.context("while catching up")?,
-            () = shutdown.requested() => {}
-        }
-    }
     if let Err(error) = started {
         shutdown.request();
         roles.until_stopped(shutdown).await.ok();
         return Err(error);
     }
+    // Roles are watched meanwhile: one that fails stops the others in their order.
+    let showing = (!shutdown.is_requested()).then(|| {
+        tell(&http_url, services, devnet.as_ref(), &sources);
+        tokio::spawn(show_catching_up(store.clone(), devnet.as_ref().map_or(0, Devnet::stored)))
+    });
     let outcome = roles.until_stopped(shutdown).await;
+    if let Some(showing) = showing {
+        showing.abort();
+    }
     if let Some(devnet) = devnet {
         tokio::time::timeout(Duration::from_secs(5), devnet.stop()).await.ok();
     }
@@ -258,25 +257,35 @@ fn tell(http_url: &str, services: &Services, devnet: Option<&Devnet>, sources: &
     println!();
 }
 
-/// Shows how the derived tables come up to what is there; returns when they have.
-async fn catch_up(store: &Store, devnet: Option<&Devnet>) -> anyhow::Result<()> {
+/// Shows how far projections are behind the log and `goal`, until they have caught up.
+async fn show_catching_up(store: Store, goal: usize) {
     let bar = progress::bar("envelopes indexed", 0);
-    let goal = devnet.map_or(0, Devnet::stored);
     let began = std::time::Instant::now();
     loop {
-        let head = usize::try_from(store.head().await?.0)?;
-        let done = store.watermarks().await?.iter().map(|mark| mark.position.0).min().unwrap_or(0);
-        let done = usize::try_from(done)?;
-        bar.set_length(u64::try_from(goal.max(head))?);
-        bar.set_position(u64::try_from(done)?);
-        if done >= goal && done >= head.saturating_sub(100) {
-            bar.finish_and_clear();
-            println!(
-                "  Indexed    {done} envelopes in {:.1} s; new ones follow as they come. Ctrl-C stops and keeps the data.",
-                began.elapsed().as_secs_f64()
-            );
-            return Ok(());
+        match reached(&store).await {
+            Ok((head, served)) => {
+                bar.set_length(goal.max(head) as u64);
+                bar.set_position(served as u64);
+                if served >= goal && served >= head.saturating_sub(100) {
+                    bar.finish_and_clear();
+                    println!(
+                        "  Indexed    {served} envelopes in {:.1} s; new ones follow as they come. Ctrl-C stops and keeps the data.",
+                        began.elapsed().as_secs_f64()
+                    );
+                    return;
+                }
+            }
+            // The roles report and outlast a database that is away.
+            Err(error) => tracing::debug!(%error, "cannot read how far projections are"),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// The head of the log, and the position of the projections that are furthest: the head that answers have.
+async fn reached(store: &Store) -> store::Result<(usize, usize)> {
+    let head = store.head().await?.0;
+    let served = store.watermarks().await?.iter().map(|mark| mark.position.0).max();
+    let count = |position: i64| usize::try_from(position).unwrap_or(0);
+    Ok((count(head), count(served.unwrap_or(0))))
 }

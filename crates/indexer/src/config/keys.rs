@@ -1,8 +1,8 @@
-//! The keys that exist, and the one that was probably meant.
+//! The keys that exist, and the existing key that is nearest to an unknown one.
 
 use serde_json::Value;
 
-use super::{Config, ConfigError, SecretUrl, Source};
+use super::{Config, ConfigError, Retention, SecretUrl, Source};
 
 /// What a key holds: how a text from the environment or a flag is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +13,8 @@ pub(super) enum Kind {
     List,
 }
 
-/// Every key, dotted, with what it holds. `sources.kind` is a key of a table in a list: the file
-/// alone can set it.
+/// Every key, dotted, with what it holds. `sources.kind` and `retention.kinds` are keys of tables
+/// in a list: only the file can set them.
 #[derive(Debug)]
 pub(super) struct Keys(Vec<(String, Kind)>);
 
@@ -23,6 +23,7 @@ impl Keys {
     pub(super) fn of(defaults: &Config) -> Result<Self, ConfigError> {
         let mut full = defaults.clone();
         full.sources = vec![Source { kind: String::new(), url: SecretUrl::new(""), name: None }];
+        full.retention = vec![Retention::with_every_key()];
         let tree = serde_json::to_value(&full)
             .map_err(|error| ConfigError::Usage(format!("cannot list the settings: {error}")))?;
         let mut keys = Vec::new();

@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_in_one_line_with_the_nearest_key() {
         type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a [&'a str], &'a [&'a str]);
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 14] = [
             (
                 "[databse]\nurl = \"\"",
                 &[],
@@ -291,6 +291,11 @@ mod tests {
             ),
             ("[queue]\nprefech = 1", &[], &[], &["queue.prefech", "`queue.prefetch`"]),
             ("[[sources]]\nkin = \"a\"", &[], &[], &["sources.kin", "`sources.kind`"]),
+            ("[[retention]]\nkind = \"a\"", &[], &[], &["retention.kind", "`retention.kinds`"]),
+            ("[[retention]]\nkinds = []", &[], &[], &["x.toml", "older_than"]),
+            ("[retention]\nolder_than = \"1d\"", &[], &[], &["x.toml", "retention"]),
+            ("[[retention]]\nolder_than = \"1\"", &[], &[], &["retention.older_than", "90d"]),
+            ("", &[("XMTP_INDEXER__RETENTION", "90d")], &[], &["RETENTION", "[[retention]]"]),
             ("[queue]\nprefetch = \"x\"", &[], &[], &["x.toml", "prefetch"]),
             ("network = ", &[], &[], &["x.toml", "line 1"]),
             ("", &[("XMTP_INDEXER__HTTP__LISTN", "")], &[], &["`XMTP_INDEXER__HTTP__LISTEN`"]),
@@ -322,7 +327,7 @@ mod tests {
                 && !name.contains(' ')
             {
                 documented.push(format!("{section}{name}"));
-                let in_list = section == "sources.";
+                let in_list = ["sources.", "retention."].contains(&section.as_str());
                 assert!(comment_before || in_list, "{name} has no comment");
             }
             comment_before = line.starts_with("# ");
@@ -330,12 +335,18 @@ mod tests {
         for key in &documented {
             assert!(keys.kind(key).is_some(), "{key} does not exist");
         }
-        for (key, _) in keys.iter().filter(|(key, _)| key != "sources") {
+        let lists = ["sources", "retention"];
+        for (key, _) in keys.iter().filter(|(key, _)| !lists.contains(&key.as_str())) {
             assert!(documented.contains(key), "{key} is not in config.default.toml");
         }
         let shown = load("", &[("DATABASE_URL", "postgres://me:hunter2@h/d")], &[]).unwrap().show();
         assert!(shown.contains("postgres://me:***@h/d") && !shown.contains("hunter2"), "{shown}");
-        // What is shown is a valid file again.
+        // What is shown is a valid file again, lists of tables included.
         assert!(load(&shown, &[], &[]).is_ok());
+        let lists = "[[sources]]\nkind = \"a\"\nurl = \"http://b\"\n\
+                     [[retention]]\nkinds = [\"invite\"]\nolder_than = \"90d\"\n\
+                     [[retention]]\nolder_than = \"9000d\"\n";
+        let config = load(lists, &[], &[]).unwrap();
+        assert_eq!(load(&config.show(), &[], &[]).unwrap(), config);
     }
 }

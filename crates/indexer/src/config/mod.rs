@@ -6,11 +6,13 @@ mod api;
 mod error;
 mod keys;
 mod load;
+mod retention;
 mod secret_url;
 mod sections;
 
 pub use api::{Api, ApiLimits, ApiSockets, Persisted};
 pub use error::ConfigError;
 pub use load::{Overrides, Variables};
+pub use retention::Retention;
 pub use secret_url::SecretUrl;
 pub use sections::{Config, Database, Format, Http, Log, Project, Pull, Queue, Source};

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Api, ConfigError, SecretUrl, api::Keys};
+use super::{Api, ConfigError, Retention, SecretUrl, api::Keys, retention};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Config {
     /// The nodes to read from.
     #[serde(default)]
     pub sources: Vec<Source>,
+    /// What is erased when it has become too old; nothing without a rule.
+    #[serde(default)]
+    pub retention: Vec<Retention>,
 }
 
 /// PostgreSQL.
@@ -185,7 +188,16 @@ impl Config {
             );
             return Err(refuse("http.listen", &reason));
         }
+        self.retention_rules()?;
         self.exposure().map(drop)
+    }
+
+    /// Returns the rules of retention.
+    ///
+    /// # Errors
+    /// A sentence that names the key that is wrong.
+    pub fn retention_rules(&self) -> Result<Vec<store::erase::Rule>, ConfigError> {
+        retention::rules(&self.retention)
     }
 
     /// Is this for others than those on this machine?

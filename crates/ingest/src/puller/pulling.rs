@@ -14,8 +14,8 @@ use super::PullerOptions;
 use crate::back_off::BackOff;
 use crate::clock::now_ns;
 use crate::coverage::{Coverage, Epoch};
-use crate::cursor::Cursor;
 use crate::error::{Error, Result};
+use crate::progress::MessageApiProgress;
 use crate::queue::publisher::Publisher;
 use crate::source::Source;
 use crate::sweep::{Ended, Sweeper};
@@ -35,7 +35,7 @@ struct Mark {
     number: u64,
 }
 
-/// More marks than this are not kept while the broker is away: a cursor that lags costs duplicates only.
+/// The most marks that are kept while the broker is away. Progress that lags costs duplicates only.
 const MARKS: usize = 4_096;
 /// Rounds of reading back in one go, two hundred topics each.
 const READ_BACK_ROUNDS: usize = 20;
@@ -62,7 +62,8 @@ pub(super) struct Pulling {
     told: mpsc::Receiver<Told>,
     coverage: Coverage,
     marks: VecDeque<Mark>,
-    saved: Cursor,
+    /// What has been published.
+    saved: MessageApiProgress,
     read_back_to: u64,
     watched_since_ns: u64,
     sweeper: Sweeper,
@@ -89,7 +90,7 @@ impl Pulling {
             told: parts.told,
             coverage: Coverage::default(),
             marks: VecDeque::new(),
-            saved: Cursor::default(),
+            saved: MessageApiProgress::default(),
             read_back_to: 0,
             watched_since_ns: 0,
             sweeper: parts.sweeper,
@@ -129,14 +130,13 @@ impl Pulling {
         }
     }
 
-    /// Loads where an earlier run stopped, however long that takes; `false` when cancelled meanwhile.
+    /// Loads the progress of earlier runs, however long that takes; returns false when it was cancelled meanwhile.
     async fn resume(&mut self, token: &CancellationToken) -> bool {
         let mut back_off = BackOff::for_services();
         loop {
             let error = match self.store.source(&self.source.name).await {
                 Ok(source) => {
-                    self.saved =
-                        Cursor::from_bytes(source.and_then(|source| source.cursor).as_ref());
+                    self.saved = source.as_ref().map(MessageApiProgress::of).unwrap_or_default();
                     self.coverage = Coverage::resumed(self.saved.whole_until_ns);
                     self.read_back_to = self.saved.read_back_to;
                     self.watched_since_ns = self.saved.watched_since_ns;
@@ -145,7 +145,7 @@ impl Pulling {
                 Err(error) => error,
             };
             let wait = back_off.next();
-            tracing::warn!(source = self.source.name, %error, retry_in = ?wait, "cannot read the source's cursor");
+            tracing::warn!(source = self.source.name, %error, retry_in = ?wait, "cannot read the source's progress");
             // The stream is being read already: what it tells waits in its channel.
             tokio::select! {
                 () = token.cancelled() => return false,
@@ -187,24 +187,21 @@ impl Pulling {
         }
     }
 
-    /// Sends the cursor after what it vouches for: everything before it is confirmed already.
+    /// Publishes progress after what it vouches for: everything before it is confirmed already.
     async fn save(&mut self) -> Result<()> {
-        let cursor = Cursor {
+        let reached = MessageApiProgress {
             whole_until_ns: self.coverage.whole_until(),
             read_back_to: self.read_back_to,
             watched_since_ns: self.watched_since_ns,
         };
         // While the broker is away nothing moves, and nobody may wait for room here.
-        if cursor <= self.saved || self.publisher.spilled() > self.options.publisher.window_bytes {
+        let progress = reached.since(&self.saved);
+        if progress.is_empty() || self.publisher.spilled() > self.options.publisher.window_bytes {
             return Ok(());
         }
-        let page = store::Page {
-            source: self.source.name.clone(),
-            cursor: Some(cursor.to_bytes()),
-            envelopes: Vec::new(),
-        };
+        let page = store::Page { source: self.source.name.clone(), progress, records: Vec::new() };
         self.publisher.send_page(page).await?;
-        self.saved = cursor;
+        self.saved = reached;
         Ok(())
     }
 
@@ -221,7 +218,7 @@ impl Pulling {
             *last_envelope_at,
             error.as_deref(),
         );
-        // Of no consequence: a database that is slow must not hold up the cursor.
+        // A slow database must not delay progress; the status is reported again with the next change.
         match tokio::time::timeout(Duration::from_secs(5), reporting).await {
             Ok(Ok(())) => self.reported = Some(self.status.clone()),
             Ok(Err(error)) => tracing::debug!(%error, "cannot report the source's status"),
@@ -303,7 +300,7 @@ impl Pulling {
         }
     }
 
-    /// Reading has been told to stop: sends off what was read, waits for the confirms, saves the cursor.
+    /// Finishes after reading was told to stop: publishes what was read, waits for the confirms, publishes progress.
     pub(super) async fn finish(&mut self) {
         self.asking.cancel();
         let deadline = Instant::now() + self.options.drain;

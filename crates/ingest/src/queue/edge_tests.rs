@@ -19,7 +19,7 @@ fn page_of(n: u64) -> Page {
         timestamp_ns: n,
         message: Bytes::from(vec![7; 100]),
     };
-    Page { source: "test".into(), cursor: None, envelopes: vec![envelope] }
+    Page { source: "test".into(), progress: vec![], records: vec![envelope.into()] }
 }
 
 async fn publish(queue: &Queue, pages: std::ops::Range<u64>) {
@@ -38,7 +38,7 @@ async fn take(session: &mut Session) -> (u64, u64, bool) {
     let delivery =
         tokio::time::timeout(Duration::from_secs(20), session.next()).await.unwrap().unwrap();
     let page = page::decode(delivery.body).unwrap();
-    (delivery.tag, page.envelopes[0].timestamp_ns, delivery.redelivered)
+    (delivery.tag, page.records[0].envelope.timestamp_ns, delivery.redelivered)
 }
 
 #[tokio::test]

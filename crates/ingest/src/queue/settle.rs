@@ -1,12 +1,12 @@
-//! What becomes of a delivery: ack, requeue or park. Nothing else in the house says these words to the broker.
+//! What becomes of a delivery: ack, requeue or park. No other module settles deliveries.
 //!
 //! - **ack** after the commit, for everything up to the last delivery of it at once;
-//! - **requeue** only by ending the session: the broker then hands out again what was not acknowledged. Never by a nack,
-//!   which comes back at once and spins;
-//! - **park** for what can never be stored: its bytes and the reason go to the database first, then it is acknowledged.
+//! - **requeue** only by ending the session: the broker then delivers again what was not acknowledged. Never by a nack,
+//!   which is delivered again at once and spins;
+//! - **park** what can never be stored: its bytes and the reason go to the database first, then it is acknowledged.
 
 use lapin::options::BasicAckOptions;
-use store::{Class, Page};
+use store::{Class, Page, Record};
 
 use super::consumer::Session;
 use super::{close, done_with};
@@ -15,20 +15,20 @@ use crate::error::{Error, Result};
 /// What to do after the log refused some pages.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// Our side is in trouble: keep the deliveries and try again later.
+    /// The database is in trouble: keep the deliveries and try again later.
     Wait,
     /// One of them can never be stored: try the halves.
     Halves(Vec<Page>, Vec<Page>),
-    /// This envelope can never be stored.
-    Park(String, wire::Envelope),
-    /// A page without envelopes can never be stored: it carried only a cursor, and the next one carries a newer.
+    /// This record of this source can never be stored.
+    Park(String, Record),
+    /// A page without records can never be stored: it held only progress, and later pages state newer progress.
     Forget,
-    /// Waiting heals nothing: stop, and tell.
+    /// No retry helps: stop with the error.
     Stop,
 }
 
-/// Decides by the class of the error. A page is split between its envelopes when it stands alone; its cursor stays with the
-/// last of them, so that it is committed no earlier than the rest.
+/// Decides by the class of the error. A page that stands alone is split between its records; its progress stays with the
+/// last part, so that it is committed no earlier than the rest.
 pub(crate) fn after_refusal(class: Class, mut pages: Vec<Page>) -> (Next, Option<Vec<Page>>) {
     match class {
         Class::Retry => (Next::Wait, Some(pages)),
@@ -39,26 +39,26 @@ pub(crate) fn after_refusal(class: Class, mut pages: Vec<Page>) -> (Next, Option
                 return (Next::Halves(pages, second), None);
             }
             let Some(mut page) = pages.pop() else { return (Next::Forget, None) };
-            let next = match page.envelopes.len() {
+            let next = match page.records.len() {
                 0 => Next::Forget,
-                1 => match page.envelopes.pop() {
-                    Some(envelope) if page.cursor.is_none() => Next::Park(page.source, envelope),
-                    Some(envelope) => {
+                1 => match page.records.pop() {
+                    Some(record) if page.progress.is_empty() => Next::Park(page.source, record),
+                    Some(record) => {
                         let alone = Page {
                             source: page.source.clone(),
-                            cursor: None,
-                            envelopes: vec![envelope],
+                            progress: Vec::new(),
+                            records: vec![record],
                         };
                         Next::Halves(vec![alone], vec![page])
                     }
                     None => Next::Forget,
                 },
                 several => {
-                    let rest = page.envelopes.split_off(several / 2);
+                    let rest = page.records.split_off(several / 2);
                     let second = Page {
                         source: page.source.clone(),
-                        cursor: page.cursor.take(),
-                        envelopes: rest,
+                        progress: std::mem::take(&mut page.progress),
+                        records: rest,
                     };
                     Next::Halves(vec![page], vec![second])
                 }
@@ -77,7 +77,7 @@ impl Session {
             .map_err(|error| Error::broker("acknowledge pages", error))
     }
 
-    /// Ends consuming; what is not acknowledged goes back into the queue.
+    /// Ends consuming. Deliveries that are not acknowledged go back into the queue.
     pub(crate) async fn requeue_rest(self) {
         done_with(&self.channel).await;
         close(&self.connection).await;
@@ -86,63 +86,75 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use bytes::Bytes;
     use proptest::prelude::*;
+    use store::Progress;
+    use wire::Envelope;
 
-    fn envelope(n: u64) -> wire::Envelope {
-        wire::Envelope { topic: Bytes::from_static(b"t"), timestamp_ns: n, message: Bytes::new() }
+    use super::*;
+
+    fn record(timestamp_ns: u64) -> Record {
+        Envelope { topic: Bytes::from_static(b"t"), timestamp_ns, message: Bytes::new() }.into()
     }
 
-    fn page(cursor: Option<&'static [u8]>, times: &[u64]) -> Page {
+    fn page(progress: bool, times: &[u64]) -> Page {
+        let progress = progress.then(|| Progress { shard: "a".into(), upto: 1 });
         Page {
             source: "s".into(),
-            cursor: cursor.map(Bytes::from_static),
-            envelopes: times.iter().map(|n| envelope(*n)).collect(),
+            progress: progress.into_iter().collect(),
+            records: times.iter().map(|n| record(*n)).collect(),
         }
+    }
+
+    fn times(pages: &[Page]) -> Vec<u64> {
+        let records = pages.iter().flat_map(|page| &page.records);
+        records.map(|record| record.envelope.timestamp_ns).collect()
     }
 
     #[test]
     fn our_own_trouble_keeps_everything() {
-        let (next, kept) = after_refusal(Class::Retry, vec![page(None, &[1, 2])]);
+        let (next, kept) = after_refusal(Class::Retry, vec![page(false, &[1, 2])]);
         assert!(matches!(next, Next::Wait));
-        assert_eq!(kept.map(|pages| pages[0].envelopes.len()), Some(2));
+        assert_eq!(kept.map(|pages| pages[0].records.len()), Some(2));
     }
 
     proptest! {
-        /// Plays a log that refuses poisonous envelopes against the decisions: exactly the poison is parked, everything
-        /// else is stored, and a cursor is stored only after every envelope of its page was stored or parked.
+        /// Plays a log that refuses poisonous records against the decisions: exactly the poison is parked, everything else
+        /// is stored, and progress is stored only after every record of its page was stored or parked.
         #[test]
         fn exactly_the_poison_is_parked(
             pages in prop::collection::vec((prop::collection::vec(any::<bool>(), 0..9), any::<bool>()), 1..7),
         ) {
             let (mut n, mut poison, mut input) = (0, Vec::new(), Vec::new());
-            for (envelopes, cursor) in &pages {
-                let mut made = page(cursor.then_some(b"c".as_slice()), &[]);
-                for bad in envelopes {
-                    made.envelopes.push(envelope(n));
+            for (records, progress) in &pages {
+                let mut made = page(*progress, &[]);
+                for bad in records {
+                    made.records.push(record(n));
                     poison.push(*bad);
                     n += 1;
                 }
+                // How many records are settled when the progress of the page may be stored.
+                made.progress.iter_mut().for_each(|progress| progress.upto = i64::try_from(n).unwrap());
                 input.push(made);
             }
-            let cursors = input.iter().filter(|page| page.cursor.is_some()).count();
-            let (mut stored, mut parked, mut moved) = (Vec::new(), Vec::new(), 0);
+            let expected: Vec<i64> = input.iter().flat_map(|page| &page.progress).map(|one| one.upto).collect();
+            let (mut stored, mut parked, mut moved) = (Vec::new(), Vec::new(), Vec::new());
             let mut work = vec![input];
             while let Some(pages) = work.pop() {
-                let bad = pages.iter().flat_map(|page| &page.envelopes).any(|e| poison[usize::try_from(e.timestamp_ns).unwrap()]);
-                if !bad {
+                if !times(&pages).iter().any(|n| poison[usize::try_from(*n).unwrap()]) {
                     for page in pages {
-                        stored.extend(page.envelopes.iter().map(|e| e.timestamp_ns));
-                        if page.cursor.is_some() {
-                            moved += 1;
+                        stored.extend(times(std::slice::from_ref(&page)));
+                        for progress in &page.progress {
+                            let settled = i64::try_from(stored.len() + parked.len()).unwrap();
+                            prop_assert!(settled >= progress.upto, "{settled} before {}", progress.upto);
+                            moved.push(progress.upto);
                         }
                     }
                     continue;
                 }
                 match after_refusal(Class::Data, pages).0 {
                     Next::Halves(first, second) => work.extend([second, first]),
-                    Next::Park(_, envelope) => parked.push(envelope.timestamp_ns),
+                    Next::Park(_, record) => parked.push(record.envelope.timestamp_ns),
                     other => prop_assert!(false, "{other:?}"),
                 }
             }
@@ -151,7 +163,7 @@ mod tests {
             prop_assert_eq!(all, (0..n).collect::<Vec<_>>());
             prop_assert!(parked.iter().all(|n| poison[usize::try_from(*n).unwrap()]));
             prop_assert!(stored.iter().all(|n| !poison[usize::try_from(*n).unwrap()]));
-            prop_assert_eq!(moved, cursors);
+            prop_assert_eq!(moved, expected);
         }
     }
 }

@@ -55,7 +55,7 @@ impl FromStr for Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Under which its cursor is kept and its envelopes are labelled.
+    /// The name under which its progress is stored and its envelopes are labelled.
     pub name: String,
     /// What it is asked with.
     pub kind: Kind,

@@ -1,6 +1,8 @@
-//! A reader tries what readers may not do.
+//! Readers try everything that they must not be able to do.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use sqlx::{Executor as _, postgres::PgConnectOptions, postgres::PgPoolOptions};
 
 use super::*;
 use crate::{
@@ -12,24 +14,38 @@ use crate::{
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
-/// A login of the readers' role, which is gone afterwards.
+/// A name that no other role of the server has.
+fn name_of(kind: &str) -> String {
+    format!("{kind}_{}_{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A login of the readers' role; [`drop_login`] removes it.
 async fn login(db: &TestDatabase) -> (Store, String) {
-    let name = format!("reader_{}_{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
+    let name = name_of("reader");
     db.store.reader_login(&name, "first").await.unwrap();
     db.store.reader_login(&name, "sec'ret").await.unwrap();
-    let url = db.url_as(&name, "sec%27ret");
+    let url = db.url_as(&name, "sec'ret");
     (Store::connect(Options::new(url)).await.unwrap(), name)
 }
 
 async fn drop_login(db: &TestDatabase, reader: Store, name: &str) {
-    reader.pool.close();
-    let client = db.store.client().await.unwrap();
-    client.batch_execute(&format!("drop role {name}")).await.unwrap();
+    reader.close().await;
+    db.execute(&format!("drop role {name}")).await;
 }
 
-#[tokio::test]
-async fn a_reader_can_do_nothing_but_read_what_is_served() {
-    let db = TestDatabase::migrated().await;
+/// A database as `migrate` leaves it; sqlx's own test set-up applies the migrations alone.
+async fn migrated(options: PgConnectOptions) -> TestDatabase {
+    let db = TestDatabase::on(options).await;
+    assert_eq!(db.store.migrate().await.unwrap().readers, Readers::Granted);
+    db
+}
+
+#[sqlx::test(migrations = false)]
+async fn a_reader_can_do_nothing_but_read_what_is_served(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = migrated(options).await;
     let new = NewKey {
         name: "app".into(),
         scopes: vec![Scope::Read],
@@ -54,14 +70,16 @@ async fn a_reader_can_do_nothing_but_read_what_is_served() {
         "insert into access.keys (id, name, hash, scopes) values ('a', 'a', sha256(''), '{admin}')",
         "update access.live_keys set scopes = '{admin}'",
         "delete from ground.messages",
+        "delete from ground.tombstones",
         "do $$ begin lock table derived.topic_names; end $$",
-        "select ground.extend(100000000)",
+        "do $$ begin lock table derived.served in access exclusive mode; end $$",
+        "select ground.extend(1000, 100000000)",
         "copy derived.totals from program 'true'",
         "copy (select 1) to '/tmp/x'",
         "select lo_create(0)",
         "select lo_from_bytea(0, '\\x00')",
         "select pg_read_file('/etc/passwd')",
-        // Making.
+        // Creating objects.
         "create table t (a int)",
         "create table derived.t (a int)",
         "create temporary table t (a int)",
@@ -77,35 +95,54 @@ async fn a_reader_can_do_nothing_but_read_what_is_served() {
         "alter role current_user superuser",
         "grant postgres to current_user",
         "alter table derived.totals owner to current_user",
-        // Seeing what is not served.
+        // Reading what is not served.
         "select message from ground.envelopes",
         "select * from ground.envelopes",
-        "select source from ground.envelopes",
         "select * from ground.envelopes_000000",
         "select * from ground.identities",
+        "select * from ground.sequences",
+        "select message from ground.conflicts",
         "select message from ground.parked",
+        "select count(*) from ground.parked",
+        "select * from ground.partitions",
         "select * from ground.crawl_topics",
+        "select * from rebuild.totals",
         "select * from access.keys",
         "select rolpassword from pg_authid",
     ];
-    let client = reader.client().await.unwrap();
+    let mut connection = reader.connection().await.unwrap();
     let mut wrong = Vec::new();
     for statement in refused {
-        let outcome = client.batch_execute(statement).await;
-        let code = outcome.as_ref().err().and_then(|error| error.code());
-        if code != Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        let outcome = connection.execute(statement).await;
+        if !outcome.as_ref().is_err_and(is_forbidden) {
             wrong.push(format!("{statement}: {outcome:?}"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    // What a session can switch off is no protection, and need be none.
-    client.batch_execute("set default_transaction_read_only = off").await.unwrap();
-    assert!(client.batch_execute("delete from derived.totals").await.is_err());
-    drop(client);
+    // A session can switch its settings off, so nothing relies on them.
+    connection.execute("set default_transaction_read_only = off").await.unwrap();
+    assert!(connection.execute("delete from derived.totals").await.is_err());
+    // Readers keep their snapshot from being swapped away by locking this table in the weakest mode.
+    connection
+        .execute("begin; lock table derived.served in access share mode; rollback")
+        .await
+        .unwrap();
+    for granted in [
+        "select position, erasures from ground.head",
+        "select tag from ground.database",
+        "select upto from ground.progress",
+        "select rows from ground.counts",
+        "select reason from ground.tombstones",
+        "select position, timestamp_ns, indexed_at, payload_key, space, sequence, source, topic, digest from ground.envelopes",
+    ] {
+        connection.execute(granted).await.unwrap();
+    }
+    drop(connection);
 
     assert_eq!(reader.live_keys().await.unwrap().len(), 1);
     reader.touch_keys(std::slice::from_ref(&key.id)).await.unwrap();
     assert!(db.store.keys(false).await.unwrap()[0].last_used_at.is_some());
+    assert_eq!(reader.parked_count().await.unwrap(), 0);
     reader.check_version().await.unwrap();
     let snapshot = reader.snapshot().await.unwrap();
     snapshot.status().await.unwrap();
@@ -113,40 +150,49 @@ async fn a_reader_can_do_nothing_but_read_what_is_served() {
     drop_login(&db, reader, &name).await;
 }
 
-#[tokio::test]
-async fn messages_of_private_stores_are_no_readers_business() {
-    let db = TestDatabase::migrated().await;
+#[sqlx::test(migrations = false)]
+async fn readers_cannot_read_messages_of_private_stores(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = migrated(options).await;
     let private = format!("{}0xabc/key_bundle/proto", wire::topic::PRIVATE_STORES);
-    let envelopes =
-        vec![envelope("/xmtp/0/m-1/proto", 1, b"open"), envelope(&private, 2, b"12345")];
-    let page = Page { source: "node".into(), cursor: None, envelopes };
+    let records = vec![
+        envelope("/xmtp/0/m-1/proto", 1, b"open").into(),
+        envelope(&private, 2, b"12345").into(),
+    ];
+    let page = Page { source: "node".into(), progress: Vec::new(), records };
     db.store.append(&[page]).await.unwrap();
     let (reader, name) = login(&db).await;
-    let client = reader.client().await.unwrap();
-    let rows = client.query("select position, message from ground.messages", &[]).await.unwrap();
-    let seen: Vec<(i64, Vec<u8>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert_eq!(seen, [(1, b"open".to_vec())]);
-    // A condition that fails and tells on what: it is not asked about rows that are hidden.
-    let error = client
-        .query("select 1 from ground.messages where encode(message, 'escape')::int > 0", &[])
-        .await
-        .unwrap_err();
-    let said = error.as_db_error().unwrap().message().to_owned();
-    assert!(said.contains("open") && !said.contains("12345"), "{said}");
-    // One row of a large log is found by its position, without a look at the others.
-    let plan = client
-        .query("explain select message from ground.messages where position = any('{1,2}')", &[])
+    let mut connection = reader.connection().await.unwrap();
+    let seen: Vec<(i64, Vec<u8>)> = sqlx::query_as("select position, message from ground.messages")
+        .fetch_all(&mut *connection)
         .await
         .unwrap();
-    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert_eq!(seen, [(1, b"open".to_vec())]);
+    // A condition that fails on a value and reports it is not evaluated for rows that are hidden.
+    let error =
+        sqlx::query("select 1 from ground.messages where encode(message, 'escape')::int > 0")
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap_err()
+            .to_string();
+    assert!(error.contains("open") && !error.contains("12345"), "{error}");
+    // One row of a large log is found by its position.
+    let plan: Vec<String> = sqlx::query_scalar(
+        "explain select message from ground.messages where position = any('{1,2}')",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
     assert!(plan.iter().any(|line| line.contains("Index Cond: (\"position\" = ANY")), "{plan:#?}");
-    drop(client);
+    drop(connection);
     drop_login(&db, reader, &name).await;
 }
 
-#[tokio::test]
-async fn rights_are_told_as_they_are() {
-    let db = TestDatabase::migrated().await;
+#[sqlx::test(migrations = false)]
+async fn rights_are_reported_as_they_are(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = migrated(options).await;
     let owner = db.store.rights().await.unwrap();
     assert!(!owner.resettable && owner.excess.len() >= 4, "{owner:?}");
     assert!(db.store.can_become_reader().await.unwrap());
@@ -154,39 +200,50 @@ async fn rights_are_told_as_they_are() {
     let store = Store::connect(Options { role, ..Options::new(db.url()) }).await.unwrap();
     let taken_on = Rights { role: READER.into(), resettable: true, excess: Vec::new() };
     assert_eq!(store.rights().await.unwrap(), taken_on);
-    store.pool.close();
+    store.close().await;
 }
 
-#[tokio::test]
-async fn a_user_who_may_not_make_roles_migrates_all_the_same() {
-    let db = TestDatabase::empty().await;
-    let (name, serial) = (std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
-    let name = format!("plain_{name}_{serial}");
-    let client = db.store.client().await.unwrap();
-    let make = format!(
+#[sqlx::test(migrations = false)]
+async fn a_user_who_may_not_create_roles_can_migrate(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
+    let name = name_of("plain");
+    db.execute(&format!(
         "create role {name} login password 'p'; grant all on schema public to {name};
-         grant create on database {} to {name}",
+         grant create on database \"{}\" to {name}",
         db.name()
-    );
-    client.batch_execute(&make).await.unwrap();
+    ))
+    .await;
     let plain = Store::connect(Options::new(db.url_as(&name, "p"))).await.unwrap();
-    // Other tests have made the role in this server, so what is missing is the right to take it on.
     let migrated = plain.migrate().await.unwrap();
     assert!(migrated.to > 0);
+    // The role is one of the whole server, so another test may have created it.
     match migrated.readers {
         Readers::Granted => assert!(!plain.can_become_reader().await.unwrap()),
         Readers::NoRole => assert!(!BY_HAND.is_empty()),
     }
     plain.check_version().await.unwrap();
-    plain.pool.close();
-    client.batch_execute(&format!("drop owned by {name} cascade; drop role {name}")).await.unwrap();
+    plain.close().await;
+    db.execute(&format!("drop owned by {name} cascade; drop role {name}")).await;
 }
 
-#[tokio::test]
-async fn many_who_migrate_at_once_give_the_same() {
-    let databases = futures::future::join_all((0..4).map(|_| TestDatabase::empty())).await;
-    let migrations = databases.iter().flat_map(|db| [db.store.migrate(), db.store.migrate()]);
+#[sqlx::test(migrations = false)]
+async fn databases_of_one_server_can_be_migrated_at_the_same_time(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = TestDatabase::on(options).await;
+    let mut others = Vec::new();
+    for _ in 0..4 {
+        let name = name_of("many");
+        db.execute(&format!("create database {name}")).await;
+        others.push((Store::connect(Options::new(db.url_of(&name))).await.unwrap(), name));
+    }
+    let migrations = others.iter().flat_map(|(store, _)| [store.migrate(), store.migrate()]);
     for migrated in futures::future::join_all(migrations).await {
         assert_eq!(migrated.unwrap().readers, Readers::Granted);
+    }
+    for (store, name) in others {
+        store.close().await;
+        db.execute(&format!("drop database {name} with (force)")).await;
     }
 }

@@ -2,7 +2,7 @@
 //! they had been received. What nobody asks there is simple (messages are short and hold nothing, identities are left
 //! out); what is asked is as it would be.
 
-use deadpool_postgres::Client;
+use sqlx::{AssertSqlSafe, PgConnection};
 use wire::Address;
 
 use crate::{
@@ -135,8 +135,9 @@ macro_rules! topic {
 }
 
 const LOG: &str = concat!(
-    "insert into ground.envelopes (position, timestamp_ns, source, topic, digest, message)
-    select position, {begin} + position * {step}, 'bench', topic, sha256(convert_to(topic, 'UTF8') || message), message
+    "insert into ground.envelopes (position, timestamp_ns, payload_key, source, topic, digest, message)
+    select position, {begin} + position * {step}, encode(substr(sha256(message), 1, 16), 'hex')::uuid, 1,
+           convert_to(topic, 'UTF8'), sha256(convert_to(topic, 'UTF8') || message), message
       from (select * from items order by position) items,
            lateral (select ",
     topic!("what < 2", "what < 4"),
@@ -146,29 +147,28 @@ const LOG: &str = concat!(
 
 const ENVELOPES: &str = "
     insert into derived.envelopes
-           (position, timestamp_ns, topic_key, payload_key, size, kind, topic_kind, generation)
-    select position, e.timestamp_ns, encode(substr(sha256(convert_to(e.topic, 'UTF8')), 1, 16), 'hex')::uuid,
-           encode(substr(sha256(e.message), 1, 16), 'hex')::uuid, octet_length(e.message),
-           (array[1, 1, 2, 2, 7])[what + 1], (array[1, 1, 4, 4, 9])[what + 1], (array[2, 1, 2, 2, 3])[what + 1]
+           (position, timestamp_ns, indexed_at, topic_key, payload_key, size, kind, topic_kind, generation, erased, digest)
+    select position, e.timestamp_ns, e.indexed_at, encode(substr(sha256(e.topic), 1, 16), 'hex')::uuid,
+           e.payload_key, octet_length(e.message),
+           (array[1, 1, 2, 2, 7])[what + 1], (array[1, 1, 4, 4, 9])[what + 1], (array[2, 1, 2, 2, 3])[what + 1],
+           false, e.digest
       from ground.envelopes e join items using (position) order by position";
 
 const TOPICS: &str = concat!(
     "create temp table of_topics as
-        select encode(substr(sha256(convert_to(name, 'UTF8')), 1, 16), 'hex')::uuid as key, t.*
+        select encode(substr(sha256(convert_to(name, 'UTF8')), 1, 16), 'hex')::uuid as key, name, t.*
           from (select kind, a, count(*) as envelopes, sum(16 * (4 + n % 17))::bigint as bytes, min(position) as first,
                        max(position) as last
                   from (select *, (array[1, 1, 4, 4, 9])[what + 1] as kind from items) i group by kind, a) t,
                lateral (select ",
     topic!("kind = 1", "kind = 4"),
     " as name) named;
-     insert into derived.topic_names (key, name, kind, owner, first_seen_ns, first_position)
-     select key, ",
-    topic!("kind = 1", "kind = 4"),
-    ", kind, case when kind <> 9 then ",
+     insert into derived.topic_names (key, topic, name, kind, owner, first_seen_ns, first_position)
+     select key, convert_to(name, 'UTF8'), name, kind, case when kind <> 9 then ",
     address!("a"),
     " end, {begin} + first * {step}, first from of_topics order by key;
-     insert into derived.topic_counts (key, envelope_count, byte_count, last_seen_ns, last_position)
-     select key, envelopes, bytes, {begin} + last * {step}, last from of_topics order by key"
+     insert into derived.topic_counts (key, envelope_count, byte_count, first_seen_ns, last_seen_ns)
+     select key, envelopes, bytes, {begin} + first * {step}, {begin} + last * {step} from of_topics order by key"
 );
 
 const ACCOUNTS: &str = concat!(
@@ -204,8 +204,20 @@ const INVITES: &str = concat!(
     address!("recipient"),
     ", min(d.timestamp_ns), 1, true, true, min(position)
        from items join pairs using (n) join derived.envelopes d using (position)
-      where what in (2, 3) group by d.payload_key, sender, recipient"
+      where what in (2, 3) group by d.payload_key, sender, recipient;
+     insert into derived.invite_copies (id, position)
+     select i.id, d.position
+       from derived.invites i join derived.envelopes d on d.payload_key = i.id
+      where d.position <> i.first_position"
 );
+
+const TOTALS: &str = "
+    insert into derived.totals (projection, name, part, rows)
+    select 'topics', 'topics', '', count(*) from derived.topic_names
+    union all select 'accounts', 'accounts', '', count(*) from derived.accounts
+    union all select 'accounts', 'accounts', 'true', count(*) from derived.accounts
+    union all select 'contact_bundles', 'contact_bundles', '', count(*) from derived.contact_bundles
+    union all select 'invites', 'invites', '', count(*) from derived.invites";
 
 const VOLUME: &str = "
     insert into derived.volume_minutes (minute, kind, topic_kind, generation, envelopes, bytes)
@@ -216,7 +228,7 @@ const VOLUME: &str = "
       from derived.volume_minutes group by 1, 2, 3, 4";
 
 /// What is done, in order, for people who wait.
-const STEPS: [(&str, &str); 10] = [
+const STEPS: [(&str, &str); 11] = [
     ("no indexes", WITHOUT_INDEXES),
     ("who says what, when", ITEMS),
     ("the log", LOG),
@@ -226,6 +238,7 @@ const STEPS: [(&str, &str); 10] = [
     ("contact bundles", CONTACT_BUNDLES),
     ("invitations", INVITES),
     ("rollups", VOLUME),
+    ("totals", TOTALS),
     ("indexes", INDEXES),
 ];
 
@@ -233,13 +246,12 @@ impl Store {
     /// Fills an empty, migrated database. `on_step` hears what is being made.
     ///
     /// # Errors
-    /// When the log is not empty, and when Postgres fails.
+    /// When the log is not empty, and when PostgreSQL fails.
     pub async fn populate(
         &self,
         population: &Population,
         on_step: impl Fn(&'static str),
     ) -> Result<()> {
-        let client = self.client().await?;
         let head = self.head().await?.0;
         if head != 0 {
             let what = format!("it stands at {head}: only an empty database can be filled");
@@ -249,49 +261,48 @@ impl Store {
             2 * population.invites + population.accounts() + population.accounts().div_ceil(5);
         let size = made + population.others();
         self.prepare_watermarks(&projections::all()).await?;
-        client
-            .batch_execute("set synchronous_commit = off; set work_mem = '256MB'; set maintenance_work_mem = '512MB'")
-            .await?;
-        client.execute("select ground.extend($1)", &[&signed(size)]).await?;
+        self.source_ids(["bench"].into_iter()).await?;
+        // Its settings and temporary tables end with it. It reads tables from end to end, as writers otherwise may not.
+        let mut connection = self.own_connection().await?;
+        let extend = format!(
+            "reset enable_seqscan; reset enable_hashjoin; reset enable_mergejoin; set synchronous_commit = off;
+             set work_mem = '256MB'; set maintenance_work_mem = '512MB'; select ground.extend({}, {size})",
+            crate::maintenance::PARTITION_WIDTH
+        );
+        run(&mut connection, extend).await?;
         for (step, text) in STEPS {
             on_step(step);
-            client.batch_execute(&fill(text, population, size)).await?;
+            run(&mut connection, fill(text, population, size)).await?;
         }
-        client
-            .batch_execute(&format!(
-                "begin; update ground.head set position = {size};
-                 update derived.watermarks set position = {size}; commit;
-                 drop table items, pairs, of_topics, indexes; reset all"
-            ))
-            .await?;
+        let moved = format!(
+            "begin; update ground.head set position = {size}; update derived.watermarks set position = {size};
+             update derived.served set position = {size}; commit"
+        );
+        run(&mut connection, moved).await?;
         on_step("statistics");
-        settle(&client).await?;
+        settle(&mut connection).await?;
         // Not settled: statistics that say of a partition that it is empty are no part of what a program meets.
         self.extend_partitions().await?;
         Ok(())
     }
 }
 
-/// Nothing is left to be done behind the questions' back.
-async fn settle(client: &Client) -> Result<()> {
-    for table in [
-        "ground.envelopes",
-        "derived.envelopes",
-        "derived.topic_names",
-        "derived.topic_counts",
-        "derived.accounts",
-        "derived.contact_bundles",
-        "derived.invites",
-        "derived.volume_minutes",
-        "derived.volume_hours",
-        "derived.watermarks",
-        "ground.head",
-    ] {
-        // One statement a call: a vacuum cannot run beside others.
-        client.batch_execute(&format!("vacuum (analyze) {table}")).await?;
-    }
-    client.batch_execute("checkpoint").await?;
+async fn run(connection: &mut PgConnection, statements: String) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await?;
     Ok(())
+}
+
+/// Nothing is left to be done behind the questions' back.
+async fn settle(connection: &mut PgConnection) -> Result<()> {
+    let tables = projections::all();
+    let tables = tables.iter().flat_map(|projection| projection.tables());
+    let derived = tables.map(|table| format!("derived.{table}"));
+    let others = ["ground.envelopes", "ground.head", "derived.watermarks", "derived.served"];
+    for table in others.map(str::to_owned).into_iter().chain(derived) {
+        // One statement a call: a vacuum cannot run beside others.
+        run(connection, format!("vacuum (analyze) {table}")).await?;
+    }
+    run(connection, "checkpoint".to_owned()).await
 }
 
 fn fill(text: &str, population: &Population, size: u64) -> String {
@@ -316,36 +327,45 @@ fn signed(number: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{log::PageBounds, log::Position, read, testing::TestDatabase};
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
-    #[tokio::test]
-    async fn what_is_made_is_as_it_would_have_been_received() {
-        let db = TestDatabase::migrated().await;
-        let client = db.store.client().await.unwrap();
+    use crate::{log::Content, log::PageBounds, log::Position, read, testing::TestDatabase};
+
+    #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+    async fn what_is_made_is_as_it_would_have_been_received(
+        _: PgPoolOptions,
+        options: PgConnectOptions,
+    ) {
+        let db = TestDatabase::on(options).await;
         let indexes = "select count(*) from pg_indexes where schemaname in ('ground', 'derived')";
-        let before: i64 = client.query_one(indexes, &[]).await.unwrap().get(0);
+        let before: i64 = db.value(indexes).await;
         let population = Population { envelopes: 3_000, invites: 500 };
         db.store.populate(&population, |_| ()).await.unwrap();
-        let after: i64 = client.query_one(indexes, &[]).await.unwrap().get(0);
+        let after: i64 = db.value(indexes).await;
         // Partitions that were made meanwhile have some, too.
         assert!(after >= before, "{after} indexes of {before}");
 
         let bounds = PageBounds { envelopes: 5_000, ..PageBounds::default() };
         let log = db.store.page(Position(0), Position(3_000), bounds).await.unwrap();
         assert_eq!(log.len(), 3_000);
+        let mut bytes = 0;
         for one in &log {
+            let Content::Message(message) = &one.content else { panic!("nothing was erased") };
+            bytes += message.len();
             let envelope = wire::Envelope {
-                topic: one.topic.clone().into(),
+                topic: one.topic.clone(),
                 timestamp_ns: one.timestamp_ns,
-                message: one.message.clone(),
+                message: message.clone(),
             };
             assert_eq!(envelope.digest(), one.digest);
-            let topic = wire::Topic::parse(&one.topic);
+            assert_eq!(crate::log::payload_key(message), one.payload_key);
+            let name = wire::topic::to_text(&one.topic);
+            let topic = wire::Topic::parse(&name);
             let named = topic.owner().map(|owner| match topic {
                 wire::Topic::Contact(_) => wire::topic::name::contact(owner),
                 _ => wire::topic::name::invite(owner),
             });
-            assert!(named.is_none_or(|name| name == one.topic), "{}", one.topic);
+            assert!(named.is_none_or(|named| named == name), "{name}");
         }
 
         let snapshot = db.store.snapshot().await.unwrap();
@@ -363,24 +383,20 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(volume.iter().map(|hour| hour.envelopes).sum::<u64>(), 3_000);
-        let bytes: usize = log.iter().map(|one| one.message.len()).sum();
         assert_eq!(volume.iter().map(|hour| hour.bytes).sum::<u64>(), bytes as u64);
         snapshot.close().await.unwrap();
         // What is derived of a topic is what its envelopes add up to.
-        let wrong: i64 = client
-            .query_one(
-                "select count(*) from derived.topics t full join (
-                        select encode(substr(sha256(convert_to(topic, 'UTF8')), 1, 16), 'hex')::uuid as key,
-                               min(topic) as name, count(*) as envelopes, sum(octet_length(message)) as bytes,
-                               min(timestamp_ns) as first, max(position) as last
+        let wrong: i64 = db
+            .value(
+                "select count(*) from derived.topic_names n join derived.topic_counts c using (key) full join (
+                        select encode(substr(sha256(topic), 1, 16), 'hex')::uuid as key, topic,
+                               count(*) as envelopes, sum(octet_length(message)) as bytes,
+                               min(timestamp_ns) as first, max(timestamp_ns) as last
                           from ground.envelopes group by topic) e using (key)
-                  where (t.name, t.envelope_count, t.byte_count, t.first_seen_ns, t.last_position)
-                        is distinct from (e.name, e.envelopes, e.bytes, e.first, e.last)",
-                &[],
+                  where (n.topic, c.envelope_count, c.byte_count, n.first_seen_ns, c.first_seen_ns, c.last_seen_ns)
+                        is distinct from (e.topic, e.envelopes, e.bytes, e.first, e.first, e.last)",
             )
-            .await
-            .unwrap()
-            .get(0);
+            .await;
         assert_eq!(wrong, 0);
         assert!(db.store.populate(&population, |_| ()).await.is_err());
     }

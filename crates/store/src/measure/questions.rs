@@ -1,4 +1,5 @@
-//! The SQL that `bench api` holds the program against: what pgbench asks, and what a peer needs to answer the same.
+//! The SQL that `bench api` compares the program with: the statements that pgbench sends, and what another GraphQL server
+//! needs to answer the same requests.
 
 use crate::{database::Store, error::Result};
 
@@ -54,12 +55,12 @@ const PEER: &str = "
 ";
 
 impl Store {
-    /// Tells PostGraphile how the tables belong together; changes nothing for anybody else.
+    /// Adds the comments and the function by which PostGraphile knows how the tables belong together. Nothing else uses them.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn prepare_peer(&self) -> Result<()> {
-        self.client().await?.batch_execute(PEER).await?;
+        sqlx::raw_sql(PEER).execute(&mut *self.connection().await?).await?;
         Ok(())
     }
 }

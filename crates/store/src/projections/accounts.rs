@@ -2,30 +2,47 @@
 
 use std::collections::BTreeMap;
 
-use deadpool_postgres::Transaction;
+use sqlx::PgConnection;
 use wire::{Address, Payload, Verification};
 
-use super::{Entry, Projection};
-use crate::{error::Result, time};
+use super::{Change, Entry, Fold};
+use crate::{
+    error::{Error, Result},
+    log::Position,
+    time,
+    totals::Totals,
+};
 
 pub(super) struct Accounts;
 
-pub(super) struct Row {
-    address: Address,
+/// The row of a wallet.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) struct State {
     has_contact_bundle: bool,
-    seen_ns: i64,
+    first_seen_ns: i64,
+    last_seen_ns: i64,
 }
 
-impl Projection for Accounts {
+/// An envelope names a wallet.
+pub(super) struct Seen {
+    with_verified_bundle: bool,
+    at_ns: i64,
+}
+
+impl Fold for Accounts {
     const NAME: &'static str = "accounts";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &["derived.accounts"];
-    type Row = Row;
+    const TABLES: &'static [&'static str] = &["accounts"];
+    type Key = Address;
+    type State = State;
+    type Event = Seen;
 
-    fn derive(entry: &Entry, rows: &mut Vec<Row>) {
-        let seen_ns = time::to_db(entry.logged.timestamp_ns);
-        let mut see = |address: Address, has_contact_bundle: bool| {
-            rows.push(Row { address, has_contact_bundle, seen_ns });
+    fn derive(entry: &Entry, events: &mut Vec<(Address, Seen)>) {
+        let at_ns = time::to_db(entry.logged.timestamp_ns);
+        let verified = matches!(entry.payload(), Some(Payload::ContactBundle(bundle))
+            if bundle.verification == Verification::Verified);
+        let mut see = |address: Address, with_verified_bundle: bool| {
+            events.push((address, Seen { with_verified_bundle, at_ns }));
         };
         let topic = &entry.reading.topic;
         topic.owner().into_iter().for_each(|address| see(address, false));
@@ -33,50 +50,135 @@ impl Projection for Accounts {
             see(a, false);
             see(b, false);
         });
-        match &entry.reading.payload {
-            Ok(Payload::ContactBundle(bundle)) => {
-                if let Some(signer) = bundle.signer {
-                    see(signer, bundle.verification == Verification::Verified);
-                }
-            }
-            Ok(Payload::Invite(invite)) => {
-                see(invite.sender.wallet, false);
-                see(invite.recipient.wallet, false);
-            }
-            Ok(Payload::MessageV1(message)) => {
-                see(message.sender.wallet, false);
-                see(message.recipient.wallet, false);
-            }
-            _ => {}
+        // Of a bundle, this is who signed it.
+        entry.accounts().into_iter().for_each(|address| see(address, verified));
+    }
+
+    fn apply(state: Option<State>, event: Seen) -> State {
+        match state {
+            None => State {
+                has_contact_bundle: event.with_verified_bundle,
+                first_seen_ns: event.at_ns,
+                last_seen_ns: event.at_ns,
+            },
+            Some(state) => State {
+                has_contact_bundle: state.has_contact_bundle || event.with_verified_bundle,
+                first_seen_ns: state.first_seen_ns.min(event.at_ns),
+                last_seen_ns: state.last_seen_ns.max(event.at_ns),
+            },
         }
     }
 
-    async fn write(tx: &Transaction<'_>, rows: Vec<Row>) -> Result<()> {
-        let mut folded: BTreeMap<Address, (bool, i64, i64)> = BTreeMap::new();
-        for r in rows {
-            let sum = folded.entry(r.address).or_insert((false, r.seen_ns, r.seen_ns));
-            *sum = (sum.0 || r.has_contact_bundle, sum.1.min(r.seen_ns), sum.2.max(r.seen_ns));
-        }
-        let statement = tx
-            .prepare_cached(
-                "insert into derived.accounts as a (address, has_contact_bundle, first_seen_ns, last_seen_ns)
-                 select * from unnest($1::bytea[], $2::boolean[], $3::bigint[], $4::bigint[])
-                 on conflict (address) do update
-                    set has_contact_bundle = a.has_contact_bundle or excluded.has_contact_bundle,
-                        first_seen_ns      = least(a.first_seen_ns, excluded.first_seen_ns),
-                        last_seen_ns       = greatest(a.last_seen_ns, excluded.last_seen_ns)",
-            )
-            .await?;
-        tx.execute(
-            &statement,
-            &[
-                &folded.keys().map(|a| a.as_bytes().as_slice()).collect::<Vec<_>>(),
-                &folded.values().map(|v| v.0).collect::<Vec<_>>(),
-                &folded.values().map(|v| v.1).collect::<Vec<_>>(),
-                &folded.values().map(|v| v.2).collect::<Vec<_>>(),
-            ],
+    async fn load(
+        connection: &mut PgConnection,
+        keys: &[Address],
+    ) -> Result<BTreeMap<Address, State>> {
+        let rows = sqlx::query!(
+            "select a.address, a.has_contact_bundle, a.first_seen_ns, a.last_seen_ns
+               from unnest($1::bytea[]) as u (address) join accounts a using (address)",
+            &bytes(keys.iter()) as &[&[u8]]
         )
+        .fetch_all(connection)
         .await?;
+        rows.into_iter()
+            .map(|row| {
+                let state = State {
+                    has_contact_bundle: row.has_contact_bundle,
+                    first_seen_ns: row.first_seen_ns,
+                    last_seen_ns: row.last_seen_ns,
+                };
+                Ok((address(&row.address)?, state))
+            })
+            .collect()
+    }
+
+    async fn save(
+        connection: &mut PgConnection,
+        changes: Vec<Change<Accounts>>,
+        totals: &mut Totals,
+    ) -> Result<()> {
+        let (new, known): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|change| change.before.is_none());
+        for change in &new {
+            totals.add("accounts", "", 1);
+            totals.add("accounts", change.after.has_contact_bundle, 1);
+        }
+        let gained = |change: &&Change<Accounts>| {
+            change.before.is_some_and(|before| !before.has_contact_bundle)
+                && change.after.has_contact_bundle
+        };
+        let gained = i64::try_from(known.iter().filter(gained).count()).unwrap_or(i64::MAX);
+        totals.add("accounts", true, gained);
+        totals.add("accounts", false, -gained);
+        if !new.is_empty() {
+            sqlx::query!(
+                "insert into accounts (address, has_contact_bundle, first_seen_ns, last_seen_ns)
+                 select * from unnest($1::bytea[], $2::boolean[], $3::bigint[], $4::bigint[])",
+                &bytes(new.iter().map(|change| &change.key)) as &[&[u8]],
+                &new.iter().map(|change| change.after.has_contact_bundle).collect::<Vec<_>>(),
+                &new.iter().map(|change| change.after.first_seen_ns).collect::<Vec<_>>(),
+                &new.iter().map(|change| change.after.last_seen_ns).collect::<Vec<_>>()
+            )
+            .execute(&mut *connection)
+            .await?;
+        }
+        if !known.is_empty() {
+            sqlx::query!(
+                "update accounts a
+                    set has_contact_bundle = u.has_contact_bundle, first_seen_ns = u.first_seen_ns,
+                        last_seen_ns = u.last_seen_ns
+                   from unnest($1::bytea[], $2::boolean[], $3::bigint[], $4::bigint[])
+                        as u (address, has_contact_bundle, first_seen_ns, last_seen_ns)
+                  where a.address = u.address",
+                &bytes(known.iter().map(|change| &change.key)) as &[&[u8]],
+                &known.iter().map(|change| change.after.has_contact_bundle).collect::<Vec<_>>(),
+                &known.iter().map(|change| change.after.first_seen_ns).collect::<Vec<_>>(),
+                &known.iter().map(|change| change.after.last_seen_ns).collect::<Vec<_>>()
+            )
+            .execute(connection)
+            .await?;
+        }
         Ok(())
     }
+
+    async fn erase(
+        connection: &mut PgConnection,
+        erased: &[Entry],
+        totals: &mut Totals,
+    ) -> Result<Vec<Position>> {
+        let signers: Vec<Address> = erased
+            .iter()
+            .filter_map(|entry| match entry.payload() {
+                Some(Payload::ContactBundle(bundle)) => bundle.signer,
+                _ => None,
+            })
+            .collect();
+        if signers.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A verified bundle is one of the account on whose topic it stands.
+        let lost = sqlx::query!(
+            "update accounts a set has_contact_bundle = false
+              where a.address = any($1) and a.has_contact_bundle
+                and not exists (select from contact_bundles b where b.account = a.address and b.verification = 1)",
+            &bytes(signers.iter()) as &[&[u8]]
+        )
+        .execute(connection)
+        .await?;
+        let lost = i64::try_from(lost.rows_affected()).unwrap_or(i64::MAX);
+        totals.add("accounts", true, -lost);
+        totals.add("accounts", false, lost);
+        Ok(Vec::new())
+    }
+}
+
+fn bytes<'a>(addresses: impl Iterator<Item = &'a Address>) -> Vec<&'a [u8]> {
+    addresses.map(|address| address.as_bytes().as_slice()).collect()
+}
+
+fn address(bytes: &[u8]) -> Result<Address> {
+    Address::try_from(bytes).map_err(|_| Error::Contradiction {
+        table: "derived.accounts",
+        what: format!("an address has {} bytes", bytes.len()),
+    })
 }

@@ -1,13 +1,13 @@
 //! Conversations: dm and m- topics. An ephemeral topic is a conversation of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use deadpool_postgres::Transaction;
+use sqlx::PgConnection;
 use uuid::Uuid;
-use wire::{Address, Payload, Topic};
+use wire::{Address, PayloadKind, Topic};
 
 use super::{Entry, Projection};
-use crate::{error::Result, time};
+use crate::{error::Result, time, totals::Totals};
 
 pub(super) struct Conversations;
 
@@ -24,7 +24,7 @@ pub(super) struct Row {
 impl Projection for Conversations {
     const NAME: &'static str = "conversations";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &["derived.conversations"];
+    const TABLES: &'static [&'static str] = &["conversations"];
     type Row = Row;
 
     fn derive(entry: &Entry, rows: &mut Vec<Row>) {
@@ -32,16 +32,14 @@ impl Projection for Conversations {
         if !matches!(topic, Topic::DirectMessage { .. } | Topic::Conversation { .. }) {
             return;
         }
-        let sent_ns = match &entry.reading.payload {
-            Ok(Payload::MessageV1(message)) => Some(time::to_db(message.sent_ns)),
-            Ok(Payload::MessageV2(message)) => Some(time::to_db(message.created_ns)),
-            _ => None,
-        };
+        let is_message =
+            matches!(entry.kind(), PayloadKind::MessageV1 | PayloadKind::MessageV2);
+        let sent_ns = entry.sent_ns().filter(|_| is_message).map(time::to_db);
         rows.push(Row {
             key: entry.topic_key,
-            name: entry.logged.topic.clone(),
+            name: entry.topic_name.clone(),
             // The topic's, whatever bytes strangers put there.
-            generation: topic.generation(&entry.logged.topic).code(),
+            generation: topic.generation(&entry.topic_name).code(),
             participants: topic.participants(),
             messages: i64::from(sent_ns.is_some()),
             first_ns: sent_ns,
@@ -49,52 +47,76 @@ impl Projection for Conversations {
         });
     }
 
-    async fn write(tx: &Transaction<'_>, rows: Vec<Row>) -> Result<()> {
-        let mut folded: BTreeMap<Uuid, Row> = BTreeMap::new();
-        for row in rows {
-            match folded.get_mut(&row.key) {
-                None => {
-                    folded.insert(row.key, row);
-                }
-                Some(sum) => {
-                    sum.messages += row.messages;
-                    sum.first_ns = sum.first_ns.into_iter().chain(row.first_ns).min();
-                    sum.last_ns = sum.last_ns.max(row.last_ns);
-                }
-            }
+    async fn write(
+        connection: &mut PgConnection,
+        rows: Vec<Row>,
+        totals: &mut Totals,
+    ) -> Result<()> {
+        let rows = fold(rows);
+        let known: HashSet<Uuid> = sqlx::query_scalar!(
+            "update conversations c
+                set message_count    = c.message_count + u.messages,
+                    first_message_ns = least(c.first_message_ns, u.first_ns),
+                    last_message_ns  = greatest(c.last_message_ns, u.last_ns)
+               from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[]) as u (key, messages, first_ns, last_ns)
+              where c.key = u.key
+             returning c.key",
+            &rows.iter().map(|r| r.key).collect::<Vec<_>>(),
+            &rows.iter().map(|r| r.messages).collect::<Vec<_>>(),
+            &rows.iter().map(|r| r.first_ns).collect::<Vec<_>>() as &[Option<i64>],
+            &rows.iter().map(|r| r.last_ns).collect::<Vec<_>>() as &[Option<i64>]
+        )
+        .fetch_all(&mut *connection)
+        .await?
+        .into_iter()
+        .collect();
+        let new: Vec<&Row> = rows.iter().filter(|r| !known.contains(&r.key)).collect();
+        if new.is_empty() {
+            return Ok(());
         }
-        let rows: Vec<Row> = folded.into_values().collect();
+        for row in &new {
+            totals.add("conversations", "", 1);
+            totals.add("conversations", row.generation, 1);
+        }
         let wallet = |pick: fn(&(Address, Address)) -> &Address| {
-            rows.iter()
+            new.iter()
                 .map(|r| r.participants.as_ref().map(|pair| pick(pair).as_bytes().as_slice()))
                 .collect::<Vec<_>>()
         };
-        let statement = tx
-            .prepare_cached(
-                "insert into derived.conversations as c
-                     (key, name, generation, a, b, message_count, first_message_ns, last_message_ns)
-                 select * from unnest($1::uuid[], $2::text[], $3::smallint[], $4::bytea[], $5::bytea[], $6::bigint[],
-                                      $7::bigint[], $8::bigint[])
-                 on conflict (key) do update
-                    set message_count    = c.message_count + excluded.message_count,
-                        first_message_ns = least(c.first_message_ns, excluded.first_message_ns),
-                        last_message_ns  = greatest(c.last_message_ns, excluded.last_message_ns)",
-            )
-            .await?;
-        tx.execute(
-            &statement,
-            &[
-                &rows.iter().map(|r| r.key).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.generation).collect::<Vec<_>>(),
-                &wallet(|pair| &pair.0),
-                &wallet(|pair| &pair.1),
-                &rows.iter().map(|r| r.messages).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.first_ns).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.last_ns).collect::<Vec<_>>(),
-            ],
+        sqlx::query!(
+            "insert into conversations
+                 (key, name, generation, a, b, message_count, first_message_ns, last_message_ns)
+             select * from unnest($1::uuid[], $2::text[], $3::smallint[], $4::bytea[], $5::bytea[], $6::bigint[],
+                                  $7::bigint[], $8::bigint[])",
+            &new.iter().map(|r| r.key).collect::<Vec<_>>(),
+            &new.iter().map(|r| r.name.as_str()).collect::<Vec<_>>() as &[&str],
+            &new.iter().map(|r| r.generation).collect::<Vec<_>>(),
+            &wallet(|pair| &pair.0) as &[Option<&[u8]>],
+            &wallet(|pair| &pair.1) as &[Option<&[u8]>],
+            &new.iter().map(|r| r.messages).collect::<Vec<_>>(),
+            &new.iter().map(|r| r.first_ns).collect::<Vec<_>>() as &[Option<i64>],
+            &new.iter().map(|r| r.last_ns).collect::<Vec<_>>() as &[Option<i64>]
         )
+        .execute(connection)
         .await?;
         Ok(())
     }
+}
+
+/// One row a conversation, sorted by key.
+fn fold(rows: Vec<Row>) -> Vec<Row> {
+    let mut folded: BTreeMap<Uuid, Row> = BTreeMap::new();
+    for row in rows {
+        match folded.get_mut(&row.key) {
+            None => {
+                folded.insert(row.key, row);
+            }
+            Some(sum) => {
+                sum.messages += row.messages;
+                sum.first_ns = sum.first_ns.into_iter().chain(row.first_ns).min();
+                sum.last_ns = sum.last_ns.max(row.last_ns);
+            }
+        }
+    }
+    folded.into_values().collect()
 }

@@ -1,14 +1,14 @@
-//! Invitations: one row each, however many inboxes hold a copy. What copies add is order-free: a later copy may
-//! complete the delivery or turn a stray one into a verified one.
+//! Invitations: one row each, however many inboxes hold a copy. A later copy may complete the delivery, or turn a stray one
+//! into a verified one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use deadpool_postgres::Transaction;
+use sqlx::PgConnection;
 use uuid::Uuid;
 use wire::{Address, Payload};
 
 use super::{Entry, Projection};
-use crate::{error::Result, time};
+use crate::{error::Result, log::Position, time, totals::Totals};
 
 pub(super) struct Invites;
 
@@ -20,75 +20,153 @@ pub(super) struct Row {
     verification: i16,
     to_sender: bool,
     to_recipient: bool,
-    first_position: i64,
+    /// Of all copies in the page, ascending.
+    positions: Vec<i64>,
 }
 
 impl Projection for Invites {
     const NAME: &'static str = "invites";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &["derived.invites"];
+    const TABLES: &'static [&'static str] = &["invites", "invite_copies"];
     type Row = Row;
 
     fn derive(entry: &Entry, rows: &mut Vec<Row>) {
-        if let Ok(Payload::Invite(invite)) = &entry.reading.payload {
+        if let Some(Payload::Invite(invite)) = entry.payload() {
             rows.push(Row {
-                id: entry.payload_key,
+                id: entry.logged.payload_key,
                 sender: invite.sender.wallet,
                 recipient: invite.recipient.wallet,
                 created_ns: time::to_db(invite.created_ns),
                 verification: invite.verification.code(),
                 to_sender: invite.placed_with_sender,
                 to_recipient: invite.placed_with_recipient,
-                first_position: entry.logged.position.0,
+                positions: vec![entry.logged.position.0],
             });
         }
     }
 
-    async fn write(tx: &Transaction<'_>, rows: Vec<Row>) -> Result<()> {
-        let mut folded: BTreeMap<Uuid, Row> = BTreeMap::new();
-        for row in rows {
-            match folded.get_mut(&row.id) {
-                None => {
-                    folded.insert(row.id, row);
-                }
-                Some(sum) => {
-                    // Verified (1) is below wrong owner (2); the other verdicts are the payload's own, the same in each copy.
-                    sum.verification = sum.verification.min(row.verification);
-                    sum.to_sender |= row.to_sender;
-                    sum.to_recipient |= row.to_recipient;
-                    sum.first_position = sum.first_position.min(row.first_position);
-                }
-            }
-        }
-        let rows: Vec<Row> = folded.into_values().collect();
-        let statement = tx
-            .prepare_cached(
-                "insert into derived.invites as i
-                     (id, sender, recipient, created_ns, verification, delivered_to_sender, delivered_to_recipient,
-                      first_position)
-                 select * from unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bigint[], $5::smallint[], $6::boolean[],
-                                      $7::boolean[], $8::bigint[])
-                 on conflict (id) do update
-                    set verification           = least(i.verification, excluded.verification),
-                        delivered_to_sender    = i.delivered_to_sender or excluded.delivered_to_sender,
-                        delivered_to_recipient = i.delivered_to_recipient or excluded.delivered_to_recipient,
-                        first_position         = least(i.first_position, excluded.first_position)",
-            )
-            .await?;
-        tx.execute(
-            &statement,
-            &[
-                &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.sender.as_bytes().as_slice()).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.recipient.as_bytes().as_slice()).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.created_ns).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.verification).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.to_sender).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.to_recipient).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.first_position).collect::<Vec<_>>(),
-            ],
+    async fn write(
+        connection: &mut PgConnection,
+        rows: Vec<Row>,
+        totals: &mut Totals,
+    ) -> Result<()> {
+        let rows = fold(rows);
+        let known: HashSet<Uuid> = sqlx::query_scalar!(
+            "update invites i
+                set verification           = least(i.verification, u.verification),
+                    delivered_to_sender    = i.delivered_to_sender or u.to_sender,
+                    delivered_to_recipient = i.delivered_to_recipient or u.to_recipient
+               from unnest($1::uuid[], $2::smallint[], $3::boolean[], $4::boolean[])
+                    as u (id, verification, to_sender, to_recipient)
+              where i.id = u.id
+             returning i.id",
+            &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
+            &rows.iter().map(|r| r.verification).collect::<Vec<_>>(),
+            &rows.iter().map(|r| r.to_sender).collect::<Vec<_>>(),
+            &rows.iter().map(|r| r.to_recipient).collect::<Vec<_>>()
         )
-        .await?;
+        .fetch_all(&mut *connection)
+        .await?
+        .into_iter()
+        .collect();
+        let new: Vec<&Row> = rows.iter().filter(|r| !known.contains(&r.id)).collect();
+        totals.add("invites", "", i64::try_from(new.len()).unwrap_or(i64::MAX));
+        if !new.is_empty() {
+            insert(connection, &new).await?;
+        }
+        // The first copy of a new invitation is its own row.
+        let copies: Vec<(Uuid, i64)> = rows
+            .iter()
+            .flat_map(|r| {
+                let first = usize::from(!known.contains(&r.id));
+                r.positions.iter().skip(first).map(|position| (r.id, *position))
+            })
+            .collect();
+        if !copies.is_empty() {
+            sqlx::query!(
+                "insert into invite_copies (id, position) select * from unnest($1::uuid[], $2::bigint[])",
+                &copies.iter().map(|copy| copy.0).collect::<Vec<_>>(),
+                &copies.iter().map(|copy| copy.1).collect::<Vec<_>>()
+            )
+            .execute(connection)
+            .await?;
+        }
         Ok(())
     }
+
+    async fn erase(
+        connection: &mut PgConnection,
+        erased: &[Entry],
+        totals: &mut Totals,
+    ) -> Result<Vec<Position>> {
+        let ids: BTreeMap<Uuid, ()> = erased
+            .iter()
+            .filter(|entry| matches!(entry.payload(), Some(Payload::Invite(_))))
+            .map(|entry| (entry.logged.payload_key, ()))
+            .collect();
+        let ids: Vec<Uuid> = ids.into_keys().collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let positions: Vec<i64> = erased.iter().map(|entry| entry.logged.position.0).collect();
+        // Each invitation goes, and is written again from the copies that are left.
+        let gone = sqlx::query_scalar!(
+            "delete from invites where id = any($1) returning first_position",
+            &ids
+        )
+        .fetch_all(&mut *connection)
+        .await?;
+        let copies =
+            sqlx::query_scalar!("delete from invite_copies where id = any($1) returning position", &ids)
+                .fetch_all(connection)
+                .await?;
+        totals.add("invites", "", -i64::try_from(gone.len()).unwrap_or(i64::MAX));
+        let gone_for_good: HashSet<i64> = positions.into_iter().collect();
+        let left = gone.into_iter().chain(copies).filter(|position| !gone_for_good.contains(position));
+        Ok(left.map(Position).collect())
+    }
+}
+
+async fn insert(connection: &mut PgConnection, new: &[&Row]) -> Result<()> {
+    let senders: Vec<&[u8]> = new.iter().map(|r| r.sender.as_bytes().as_slice()).collect();
+    let recipients: Vec<&[u8]> = new.iter().map(|r| r.recipient.as_bytes().as_slice()).collect();
+    let first = |r: &&Row| r.positions.first().copied().unwrap_or_default();
+    sqlx::query!(
+        "insert into invites
+             (id, sender, recipient, created_ns, verification, delivered_to_sender, delivered_to_recipient,
+              first_position)
+         select * from unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bigint[], $5::smallint[], $6::boolean[],
+                              $7::boolean[], $8::bigint[])",
+        &new.iter().map(|r| r.id).collect::<Vec<_>>(),
+        &senders as &[&[u8]],
+        &recipients as &[&[u8]],
+        &new.iter().map(|r| r.created_ns).collect::<Vec<_>>(),
+        &new.iter().map(|r| r.verification).collect::<Vec<_>>(),
+        &new.iter().map(|r| r.to_sender).collect::<Vec<_>>(),
+        &new.iter().map(|r| r.to_recipient).collect::<Vec<_>>(),
+        &new.iter().map(first).collect::<Vec<_>>()
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// One row an invitation, sorted by id.
+fn fold(rows: Vec<Row>) -> Vec<Row> {
+    let mut folded: BTreeMap<Uuid, Row> = BTreeMap::new();
+    for row in rows {
+        match folded.get_mut(&row.id) {
+            None => {
+                folded.insert(row.id, row);
+            }
+            Some(sum) => {
+                // Verified (1) is below wrong owner (2); the other verdicts are the payload's own, the same in each copy.
+                sum.verification = sum.verification.min(row.verification);
+                sum.to_sender |= row.to_sender;
+                sum.to_recipient |= row.to_recipient;
+                sum.positions.extend(row.positions);
+            }
+        }
+    }
+    folded.into_values().collect()
 }

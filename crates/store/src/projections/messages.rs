@@ -1,40 +1,49 @@
-//! V1 and V2 messages: one row each, however many topics hold a copy of the bytes.
+//! V1 and V2 messages: one row each, however many topics hold a copy of the bytes. The first copy in the log decides which
+//! conversation a message belongs to, so nobody can move it by publishing its bytes elsewhere.
 
-use std::collections::BTreeMap;
+mod erase;
+mod write;
 
-use deadpool_postgres::Transaction;
+use sqlx::PgConnection;
 use uuid::Uuid;
 use wire::{Address, Generation, Payload, Topic, Verification, topic::name};
 
 use super::{Entry, Projection};
-use crate::{error::Result, log, time};
+use crate::{
+    error::Result,
+    log::{self, Position},
+    time,
+    totals::Totals,
+};
 
 pub(super) struct Messages;
 
 pub(super) struct Row {
     id: Uuid,
-    conversation: Uuid,
     sent_ns: i64,
-    first_position: i64,
+    conversation: Uuid,
     sender: Option<Address>,
     recipient: Option<Address>,
     generation: i16,
     verification: i16,
     should_push: Option<bool>,
     has_sender_hmac: bool,
+    /// Of all copies in the page, ascending.
+    positions: Vec<i64>,
 }
 
 impl Projection for Messages {
     const NAME: &'static str = "messages";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &["derived.messages"];
+    const TABLES: &'static [&'static str] = &["messages", "message_copies"];
     type Row = Row;
 
     fn derive(entry: &Entry, rows: &mut Vec<Row>) {
-        let first_position = entry.logged.position.0;
-        match &entry.reading.payload {
-            Ok(Payload::MessageV1(message)) => rows.push(Row {
-                id: entry.payload_key,
+        let (id, positions) = (entry.logged.payload_key, vec![entry.logged.position.0]);
+        match entry.payload() {
+            Some(Payload::MessageV1(message)) => rows.push(Row {
+                id,
+                positions,
                 conversation: match entry.reading.topic {
                     Topic::DirectMessage { .. }
                         if message.verification == Verification::Verified =>
@@ -42,13 +51,12 @@ impl Projection for Messages {
                         entry.topic_key
                     }
                     // An introduction, or a stray copy: the conversation is the one that the header's parties have.
-                    _ => log::topic_key(&name::direct_message(
-                        message.sender.wallet,
-                        message.recipient.wallet,
-                    )),
+                    _ => log::topic_key(
+                        name::direct_message(message.sender.wallet, message.recipient.wallet)
+                            .as_bytes(),
+                    ),
                 },
                 sent_ns: time::to_db(message.sent_ns),
-                first_position,
                 sender: Some(message.sender.wallet),
                 recipient: Some(message.recipient.wallet),
                 generation: Generation::V1.code(),
@@ -56,11 +64,11 @@ impl Projection for Messages {
                 should_push: None,
                 has_sender_hmac: false,
             }),
-            Ok(Payload::MessageV2(message)) => rows.push(Row {
-                id: entry.payload_key,
+            Some(Payload::MessageV2(message)) => rows.push(Row {
+                id,
+                positions,
                 conversation: entry.topic_key,
                 sent_ns: time::to_db(message.created_ns),
-                first_position,
                 sender: None,
                 recipient: None,
                 generation: Generation::V2.code(),
@@ -72,56 +80,19 @@ impl Projection for Messages {
         }
     }
 
-    async fn write(tx: &Transaction<'_>, rows: Vec<Row>) -> Result<()> {
-        let mut folded: BTreeMap<Uuid, Row> = BTreeMap::new();
-        for row in rows {
-            match folded.get_mut(&row.id) {
-                None => {
-                    folded.insert(row.id, row);
-                }
-                Some(sum) => {
-                    sum.verification = sum.verification.min(row.verification);
-                    sum.conversation = sum.conversation.min(row.conversation);
-                    sum.first_position = sum.first_position.min(row.first_position);
-                }
-            }
-        }
-        let rows: Vec<Row> = folded.into_values().collect();
-        let statement = tx
-            .prepare_cached(
-                "insert into derived.messages as m
-                     (id, conversation, sent_ns, first_position, sender, recipient, generation, verification,
-                      should_push, has_sender_hmac)
-                 select * from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bytea[],
-                                      $7::smallint[], $8::smallint[], $9::boolean[], $10::boolean[])
-                 on conflict (id) do update
-                    set verification   = least(m.verification, excluded.verification),
-                        conversation   = least(m.conversation, excluded.conversation),
-                        first_position = least(m.first_position, excluded.first_position)",
-            )
-            .await?;
-        tx.execute(
-            &statement,
-            &[
-                &rows.iter().map(|r| r.id).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.conversation).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.sent_ns).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.first_position).collect::<Vec<_>>(),
-                &rows
-                    .iter()
-                    .map(|r| r.sender.as_ref().map(|a| a.as_bytes().as_slice()))
-                    .collect::<Vec<_>>(),
-                &rows
-                    .iter()
-                    .map(|r| r.recipient.as_ref().map(|a| a.as_bytes().as_slice()))
-                    .collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.generation).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.verification).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.should_push).collect::<Vec<_>>(),
-                &rows.iter().map(|r| r.has_sender_hmac).collect::<Vec<_>>(),
-            ],
-        )
-        .await?;
-        Ok(())
+    async fn write(
+        connection: &mut PgConnection,
+        rows: Vec<Row>,
+        totals: &mut Totals,
+    ) -> Result<()> {
+        write::write(connection, rows, totals).await
+    }
+
+    async fn erase(
+        connection: &mut PgConnection,
+        erased: &[Entry],
+        totals: &mut Totals,
+    ) -> Result<Vec<Position>> {
+        erase::erase(connection, erased, totals).await
     }
 }

@@ -1,12 +1,9 @@
 //! Envelopes that nobody can read, and why. A bad envelope is a row that says so, never an error.
 
-use std::pin::pin;
-
-use deadpool_postgres::Transaction;
-use tokio_postgres::{binary_copy::BinaryCopyInWriter, types::Type};
+use sqlx::PgConnection;
 
 use super::{Entry, Projection};
-use crate::error::Result;
+use crate::{error::Result, totals::Totals};
 
 pub(super) struct Undecodables;
 
@@ -19,11 +16,11 @@ pub(super) struct Row {
 impl Projection for Undecodables {
     const NAME: &'static str = "undecodables";
     const VERSION: i32 = 1;
-    const TABLES: &'static [&'static str] = &["derived.undecodables"];
+    const TABLES: &'static [&'static str] = &["undecodables"];
     type Row = Row;
 
     fn derive(entry: &Entry, rows: &mut Vec<Row>) {
-        if let Err(reason) = &entry.reading.payload {
+        if let (None, Err(reason)) = (entry.tombstone(), &entry.reading.payload) {
             rows.push(Row {
                 position: entry.logged.position.0,
                 topic_kind: entry.reading.topic.kind().code(),
@@ -32,16 +29,30 @@ impl Projection for Undecodables {
         }
     }
 
-    async fn write(tx: &Transaction<'_>, rows: Vec<Row>) -> Result<()> {
-        let copy = tx
-            .prepare_cached("copy derived.undecodables (position, topic_kind, reason) from stdin (format binary)")
-            .await?;
-        let types = [Type::INT8, Type::INT2, Type::TEXT];
-        let mut writer = pin!(BinaryCopyInWriter::new(tx.copy_in(&copy).await?, &types));
-        for r in &rows {
-            writer.as_mut().write(&[&r.position, &r.topic_kind, &r.reason]).await?;
-        }
-        writer.finish().await?;
+    async fn write(connection: &mut PgConnection, rows: Vec<Row>, _: &mut Totals) -> Result<()> {
+        sqlx::query!(
+            "insert into undecodables (position, topic_kind, reason)
+             select * from unnest($1::bigint[], $2::smallint[], $3::text[])",
+            &rows.iter().map(|r| r.position).collect::<Vec<_>>(),
+            &rows.iter().map(|r| r.topic_kind).collect::<Vec<_>>(),
+            &rows.iter().map(|r| r.reason.as_str()).collect::<Vec<_>>() as &[&str]
+        )
+        .execute(connection)
+        .await?;
         Ok(())
+    }
+
+    async fn erase(
+        connection: &mut PgConnection,
+        erased: &[Entry],
+        _: &mut Totals,
+    ) -> Result<Vec<crate::log::Position>> {
+        sqlx::query!(
+            "delete from undecodables where position = any($1)",
+            &erased.iter().map(|entry| entry.logged.position.0).collect::<Vec<_>>()
+        )
+        .execute(connection)
+        .await?;
+        Ok(Vec::new())
     }
 }

@@ -3,23 +3,24 @@
 use wire::{Address, Generation};
 
 use super::{
-    page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
-    row::{Columns, DbKey},
+    page::{Key, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind},
+    row::Columns,
     snapshot::Snapshot,
     statement::{Filter, List},
+    value::DbKey,
 };
 use crate::{error::Result, time};
 
-/// A wallet that some topic's name, bundle or header names.
+/// A wallet that the name of a topic, a bundle or a header names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account {
     /// Its address.
     pub address: Address,
-    /// Did it ever publish a verified bundle?
+    /// Has it ever published a verified bundle?
     pub has_contact_bundle: bool,
-    /// The smallest time of an envelope that names it.
+    /// The earliest time of an envelope that names it.
     pub first_seen_ns: u64,
-    /// The largest.
+    /// The latest.
     pub last_seen_ns: u64,
 }
 
@@ -48,21 +49,21 @@ impl Account {
 /// What accounts are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountOrder {
-    /// The smallest time of an envelope.
+    /// The earliest time of an envelope that names it.
     FirstSeen,
-    /// The largest.
+    /// The latest; it moves with every new envelope.
     LastSeen,
 }
 
 impl Keyed<AccountOrder> for Account {
-    const TIE: TieKind = TieKind::Bytes;
+    const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Bytes;
 
     fn key(&self, order: AccountOrder) -> Key {
         let ns = match order {
             AccountOrder::FirstSeen => self.first_seen_ns,
             AccountOrder::LastSeen => self.last_seen_ns,
         };
-        Key { sort: Some(time::to_db(ns)), tie: Tie::Bytes(self.address.as_bytes().to_vec()) }
+        Key { sort: Some(time::to_db(ns)), tie_breaker: TieBreaker::Bytes(self.address.as_bytes().to_vec()) }
     }
 }
 
@@ -77,14 +78,10 @@ pub struct AccountFilter {
     pub seen_after: Option<u64>,
 }
 
-fn all(addresses: &[Address]) -> Vec<<Address as DbKey>::Db> {
-    addresses.iter().map(|address| address.db()).collect()
-}
-
 impl AccountFilter {
     fn filter(&self) -> Filter {
         let mut filter = Filter::default();
-        filter.and_if("address = any(?)", self.addresses.as_deref().map(all));
+        filter.and_if("address = any(?)", self.addresses.as_deref().map(DbKey::array));
         filter.and_part("has_contact_bundle = ?", self.has_contact_bundle);
         filter.and_if("last_seen_ns >= ?", self.seen_after.map(time::to_db));
         filter
@@ -100,8 +97,7 @@ fn list(order: AccountOrder) -> List {
             AccountOrder::LastSeen => "last_seen_ns",
         }),
         nullable: false,
-        tie: "address",
-        position: None,
+        tie_breaker: "address",
         total: Some("accounts"),
         with: None,
     }
@@ -111,7 +107,7 @@ impl Snapshot {
     /// A page of accounts.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn accounts(
         &self,
         filter: &AccountFilter,
@@ -120,10 +116,10 @@ impl Snapshot {
         self.page(&list(request.order), filter.filter(), request, Account::from_columns).await
     }
 
-    /// How many accounts.
+    /// The number of accounts.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_accounts(&self, filter: &AccountFilter) -> Result<u64> {
         self.count(&list(AccountOrder::FirstSeen), filter.filter()).await
     }
@@ -131,7 +127,7 @@ impl Snapshot {
     /// The accounts that have these addresses.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn accounts_by_address(&self, addresses: &[Address]) -> Result<Vec<Account>> {
         self.find_by(
             concat!("select ", columns!(), " from derived.accounts where address {is}"),
@@ -145,7 +141,7 @@ impl Snapshot {
     /// The generations in which each of these accounts has a verified bundle, for those that have any.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn reachability(&self, addresses: &[Address]) -> Result<Vec<(Address, Generation)>> {
         let generations: Vec<i16> = Generation::ALL.iter().map(|g| g.code()).collect();
         // One seek for each generation of each account, however many bundles it has.
@@ -156,11 +152,10 @@ impl Snapshot {
               cross join lateral (
                     select from derived.contact_bundles
                      where account = wanted.key and generation = made.generation and verification = 1
-                       and position <= {head}
                      order by position limit 1) bundle
               order by wanted.key, made.generation",
             addresses,
-            vec![Box::new(generations)],
+            vec![generations.into()],
             |columns| {
                 columns.table("derived.contact_bundles");
                 Ok((columns.address()?, columns.generation()?))

@@ -1,11 +1,11 @@
-//! How much, over time and in all: from rollups, exact as of the snapshot.
+//! Volume over time and totals: from rollups, exact as of the snapshot.
 
 use wire::{Generation, PayloadKind, TopicKind};
 
 use super::{row::Columns, snapshot::Snapshot, statement::Filter};
 use crate::error::Result;
 
-/// How wide a bucket is.
+/// The width of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
     /// One minute.
@@ -31,12 +31,12 @@ impl Width {
         }
     }
 
-    /// How far before 1970 the first bucket began: that was a Thursday.
+    /// The time from the beginning of the first bucket to 1970, which began on a Thursday.
     fn lead_ns(self) -> u64 {
         if self == Width::Week { 3 * Width::Day.ns() } else { 0 }
     }
 
-    /// The number of the bucket that holds a time.
+    /// The number of the bucket that a time lies in.
     #[must_use]
     pub fn bucket(self, ns: u64) -> u64 {
         (u128::from(ns) + u128::from(self.lead_ns()))
@@ -45,14 +45,14 @@ impl Width {
             .unwrap_or(0)
     }
 
-    /// When a bucket begins; the one that began before 1970 is said to begin then.
+    /// The time at which a bucket begins; 1970 for the one that began before.
     #[must_use]
     pub fn begins(self, bucket: u64) -> u64 {
         bucket.saturating_mul(self.ns()).saturating_sub(self.lead_ns())
     }
 }
 
-/// By what a series is split.
+/// What a series is split by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
     /// Not at all.
@@ -89,9 +89,11 @@ pub struct Volume {
     pub bytes: u64,
 }
 
-/// How many rows there are of everything.
+/// The numbers of rows of all kinds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// Envelopes.
+    pub envelopes: u64,
     /// Bytes of all messages.
     pub bytes: u64,
     /// Topics.
@@ -121,11 +123,11 @@ impl Split {
 }
 
 impl Snapshot {
-    /// Envelopes and bytes of the buckets from `first` up to and without `end`, those that hold anything, by series and
-    /// time.
+    /// Envelopes and bytes of the buckets from `first` up to and without `end`, by series and time. Buckets that hold nothing
+    /// are left out.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn volume(
         &self,
         width: Width,
@@ -170,15 +172,16 @@ impl Snapshot {
         self.rows(statement).await?.iter().map(read).collect()
     }
 
-    /// How many rows there are of everything.
+    /// The numbers of rows of all kinds.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn totals(&self) -> Result<Totals> {
         let rows = self
             .find(
-                "select name, rows from derived.totals
-                 union all select 'bytes', coalesce(sum(bytes), 0)::bigint from derived.volume_hours",
+                "select name, rows from derived.totals where part = ''
+                 union all select 'bytes', coalesce(sum(bytes), 0)::bigint from derived.volume_hours
+                 union all select 'envelopes', position from derived.watermarks where name = 'envelopes'",
                 Vec::new(),
                 |columns| Ok((columns.get::<String>()?, columns.count()?)),
             )
@@ -188,6 +191,7 @@ impl Snapshot {
             found.map_or(0, |(_, rows)| *rows)
         };
         Ok(Totals {
+            envelopes: of("envelopes"),
             bytes: of("bytes"),
             topics: of("topics"),
             accounts: of("accounts"),

@@ -3,8 +3,8 @@
 use wire::{Address, Digest, Generation, Verification};
 
 use super::{
-    page::{Key as Place, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
-    row::{Columns, DbKey as _},
+    page::{Key as Place, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind, TimeOrder},
+    row::Columns,
     snapshot::Snapshot,
     statement::{Branch, Filter, List},
 };
@@ -159,10 +159,10 @@ impl ContactBundle {
 }
 
 impl Keyed<TimeOrder> for ContactBundle {
-    const TIE: TieKind = TieKind::Position;
+    const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Position;
 
     fn key(&self, _: TimeOrder) -> Place {
-        Place { sort: Some(time::to_db(self.published_ns)), tie: Tie::Position(self.position().0) }
+        Place { sort: Some(time::to_db(self.published_ns)), tie_breaker: TieBreaker::Position(self.position().0) }
     }
 }
 
@@ -189,14 +189,14 @@ macro_rules! current {
         concat!(
             "(select position from derived.contact_bundles where account = ",
             $account,
-            " and verification = 1 and position <= {head} order by published_ns desc, digest desc limit 1)"
+            " and verification = 1 order by published_ns desc, digest desc limit 1)"
         )
     };
 }
 
 impl ContactBundleFilter {
     pub(super) fn filter(&self, mut filter: Filter) -> Filter {
-        let account = self.account.map(|account| filter.bind(account.db()));
+        let account = self.account.map(|account| filter.bind(account));
         let mut of = filter.parent().into_iter().chain(account);
         if let Some(account) = of.next() {
             if self.current_only {
@@ -232,8 +232,7 @@ pub(super) const LIST: List = List {
     table: "derived.contact_bundles b",
     sort: Some("published_ns"),
     nullable: false,
-    tie: "position",
-    position: Some("position"),
+    tie_breaker: "position",
     total: Some("contact_bundles"),
     with: None,
 };
@@ -242,7 +241,7 @@ impl Snapshot {
     /// A page of contact bundles.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn contact_bundles(
         &self,
         filter: &ContactBundleFilter,
@@ -255,7 +254,7 @@ impl Snapshot {
     /// How many contact bundles.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_contact_bundles(&self, filter: &ContactBundleFilter) -> Result<u64> {
         self.count(&LIST, filter.filter(Filter::default())).await
     }
@@ -264,7 +263,7 @@ impl Snapshot {
     /// are read.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn contact_bundles_of(
         &self,
         accounts: &[Address],
@@ -278,7 +277,7 @@ impl Snapshot {
     /// How many contact bundles stand on each of these wallets' topics, in their order.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_contact_bundles_of(
         &self,
         accounts: &[Address],
@@ -290,7 +289,7 @@ impl Snapshot {
     /// The bundles that stand at these positions.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn contact_bundles_by_position(
         &self,
         positions: &[Position],
@@ -299,7 +298,7 @@ impl Snapshot {
             concat!(
                 "select ",
                 columns!(),
-                " from derived.contact_bundles where position {is} and position <= {head}"
+                " from derived.contact_bundles where position {is}"
             ),
             positions,
             Vec::new(),
@@ -311,7 +310,7 @@ impl Snapshot {
     /// The current bundle of each of these accounts that has one.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn current_contact_bundles(
         &self,
         accounts: &[Address],
@@ -323,7 +322,7 @@ impl Snapshot {
                         select ",
                 columns!(),
                 "         from derived.contact_bundles
-                         where account = wanted.key and verification = 1 and position <= {head}
+                         where account = wanted.key and verification = 1
                          order by published_ns desc, digest desc limit 1) b"
             ),
             accounts,

@@ -4,8 +4,8 @@ use uuid::Uuid;
 use wire::{Address, Generation};
 
 use super::{
-    page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
-    row::{Columns, DbKey as _},
+    page::{Key, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind},
+    row::Columns,
     snapshot::Snapshot,
     statement::{Branch, Filter, List},
 };
@@ -61,7 +61,7 @@ pub enum ConversationOrder {
 }
 
 impl Keyed<ConversationOrder> for Conversation {
-    const TIE: TieKind = TieKind::Uuid;
+    const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Uuid;
 
     fn key(&self, order: ConversationOrder) -> Key {
         let sort = match order {
@@ -70,7 +70,7 @@ impl Keyed<ConversationOrder> for Conversation {
                 Some(i64::try_from(self.message_count).unwrap_or(i64::MAX))
             }
         };
-        Key { sort, tie: Tie::Uuid(self.key) }
+        Key { sort, tie_breaker: TieBreaker::Uuid(self.key) }
     }
 }
 
@@ -89,7 +89,7 @@ impl ConversationFilter {
     fn filter(&self, mut filter: Filter) -> Filter {
         filter.and_part("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if("last_message_ns >= ?", self.active_after.map(time::to_db));
-        let participant = self.participant.map(|participant| filter.bind(participant.db()));
+        let participant = self.participant.map(|participant| filter.bind(participant));
         let mut participants = filter.parent().into_iter().chain(participant);
         // The first decides which indexes are read; another only sifts.
         if let Some(participant) = participants.next() {
@@ -117,8 +117,7 @@ fn list(order: ConversationOrder) -> List {
         table: "derived.conversations",
         sort: Some(sort),
         nullable,
-        tie: "key",
-        position: None,
+        tie_breaker: "key",
         total: Some("conversations"),
         with: None,
     }
@@ -128,7 +127,7 @@ impl Snapshot {
     /// A page of conversations.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn conversations(
         &self,
         filter: &ConversationFilter,
@@ -141,7 +140,7 @@ impl Snapshot {
     /// How many conversations.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_conversations(&self, filter: &ConversationFilter) -> Result<u64> {
         let conditions = filter.filter(Filter::default());
         self.count(&list(ConversationOrder::MessageCount), conditions).await
@@ -150,7 +149,7 @@ impl Snapshot {
     /// A page of the conversations of each of these wallets, in their order: at most a page and one row a wallet are read.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn conversations_of(
         &self,
         participants: &[Address],
@@ -164,7 +163,7 @@ impl Snapshot {
     /// How many conversations each of these wallets has, in their order.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_conversations_of(
         &self,
         participants: &[Address],
@@ -177,7 +176,7 @@ impl Snapshot {
     /// The conversations on the topics that have these keys.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn conversations_by_key(&self, keys: &[Uuid]) -> Result<Vec<Conversation>> {
         self.find_by(
             concat!("select ", columns!(), " from derived.conversations where key {is}"),

@@ -1,5 +1,5 @@
-//! Envelopes. Lists read the narrow derived table and fetch from the log only what is shown of the page's rows;
-//! messages are asked for by position, apart, and only by those who want them.
+//! Envelopes. Lists and look-ups read the narrow derived table and never the log. Messages are asked for by position, in a
+//! statement of their own, and only where they are shown.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -7,27 +7,37 @@ use uuid::Uuid;
 use wire::{Address, Digest, Generation, PayloadKind, TopicKind};
 
 use super::{
-    page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
-    row::{Columns, DbKey as _},
+    page::{Key, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind},
+    row::Columns,
     snapshot::Snapshot,
-    statement::{Branch, Filter, List, With},
+    statement::{Branch, Filter, List, Statement},
 };
-use crate::{error::Result, log::Position, time};
+use crate::{
+    error::Result,
+    log::{self, Position},
+    time,
+};
 
-/// In the text, because planners take a limit that is a parameter for a tenth of the table.
+/// In texts, because planners take a limit that is a parameter for a tenth of the table.
 macro_rules! copies {
     () => {
         100
     };
 }
+/// Without the first.
+macro_rules! later_copies {
+    () => {
+        99
+    };
+}
 
-/// How many copies of one payload a look-up tells at most, the first by position. Clients publish three.
+/// The number of copies that a look-up returns at most, the first by position. Clients publish three.
 pub const COPIES: i64 = copies!();
 
 /// One envelope, without its message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// Where it stands.
+    /// Its position in the log.
     pub position: Position,
     /// The sender's clock.
     pub timestamp_ns: u64,
@@ -37,38 +47,24 @@ pub struct Envelope {
     pub payload_key: Uuid,
     /// Bytes of the message.
     pub size: i32,
-    /// What it holds.
+    /// The kind of its payload.
     pub kind: PayloadKind,
-    /// What its topic is for.
+    /// The kind of its topic.
     pub topic_kind: TopicKind,
-    /// Which generation of the network it is of.
+    /// The generation of the network that it is of.
     pub generation: Generation,
     /// SHA-256(topic ‖ message).
     pub digest: Digest,
     /// When this index stored it.
     pub indexed_at: DateTime<Utc>,
+    /// The message was erased, by retention or on request.
+    pub erased: bool,
 }
 
 macro_rules! columns {
-    ($table:literal) => {
-        concat!(
-            $table,
-            "position, ",
-            $table,
-            "timestamp_ns, ",
-            $table,
-            "topic_key, ",
-            $table,
-            "payload_key, ",
-            $table,
-            "size, ",
-            $table,
-            "kind, ",
-            $table,
-            "topic_kind, ",
-            $table,
-            "generation"
-        )
+    () => {
+        "e.position, e.timestamp_ns, e.topic_key, e.payload_key, e.size, e.kind, e.topic_kind, e.generation, e.digest, \
+         e.indexed_at, e.erased"
     };
 }
 
@@ -86,6 +82,7 @@ impl Envelope {
             generation: columns.generation()?,
             digest: columns.digest()?,
             indexed_at: columns.get()?,
+            erased: columns.get()?,
         })
     }
 }
@@ -93,21 +90,21 @@ impl Envelope {
 /// What envelopes are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EnvelopeOrder {
-    /// The position in the log: who reads forward sees every envelope once.
+    /// The position in the log: a reader that pages forward sees every envelope once.
     Indexed,
     /// The sender's clock.
     Timestamp,
 }
 
 impl Keyed<EnvelopeOrder> for Envelope {
-    const TIE: TieKind = TieKind::Position;
+    const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Position;
 
     fn key(&self, order: EnvelopeOrder) -> Key {
         let sort = match order {
             EnvelopeOrder::Indexed => None,
             EnvelopeOrder::Timestamp => Some(time::to_db(self.timestamp_ns)),
         };
-        Key { sort, tie: Tie::Position(self.position.0) }
+        Key { sort, tie_breaker: TieBreaker::Position(self.position.0) }
     }
 }
 
@@ -122,17 +119,13 @@ pub struct EnvelopeFilter {
     pub kinds: Option<Vec<PayloadKind>>,
     /// Of one of these generations.
     pub generations: Option<Vec<Generation>>,
-    /// On topics whose name says this wallet.
+    /// On topics whose name contains this wallet.
     pub account: Option<Address>,
     /// Of this time or later.
     pub after: Option<u64>,
     /// Of before this time.
     pub before: Option<u64>,
 }
-
-/// Topics tell where their first and last envelopes stand, so that only the partitions between are looked into.
-const ON_TOPIC: &str =
-    "topic_key = topic.key and position between topic.first_position and topic.last_position";
 
 impl EnvelopeFilter {
     fn filter(&self, mut filter: Filter, order: Option<EnvelopeOrder>) -> Filter {
@@ -156,43 +149,40 @@ impl EnvelopeFilter {
         let parent = filter.parent();
         let by_topic = parent.is_some() || self.topics.is_some() || self.account.is_some();
         if let Some(topic) = parent {
-            filter.branch(Branch::default().each(
-                "(select key, first_position, last_position from derived.topics where key = ?) topic",
-                topic,
-                ON_TOPIC,
-            ));
+            filter.fill("topic_key = ?", topic);
             filter.and_if("topic_key = any(?)", self.topics.clone());
             if let Some(account) = self.account {
                 filter.and(
                     "exists (select from derived.topic_names n where n.key = topic_key and (n.owner = ? or n.peer = ?))",
-                    account.db(),
+                    account,
                 );
             }
         }
-        match (&self.topics, self.account) {
+        match (self.topics.as_deref(), self.account) {
             _ if parent.is_some() => {}
+            (Some([topic]), None) => filter.and("topic_key = ?", *topic),
             (Some(topics), None) => {
-                let topics = filter.bind(topics.clone());
+                let topics = filter.bind(topics.to_vec());
                 filter.branch(Branch::default().each(
-                    "(select key, first_position, last_position from derived.topics where key = any(?)) topic",
+                    "(select distinct unnest(?::uuid[]) as key) topic",
                     topics,
-                    ON_TOPIC,
+                    "topic_key = topic.key",
                 ));
             }
             (topics, Some(account)) => {
-                let account = filter.bind(account.db());
+                let account = filter.bind(account);
                 filter.branch(Branch::default().each(
-                    "(select key, first_position, last_position from derived.topics where owner = ?
-                      union select key, first_position, last_position from derived.topics where peer = ?) topic",
+                    "(select key from derived.topic_names where owner = ?
+                      union select key from derived.topic_names where peer = ?) topic",
                     account,
-                    ON_TOPIC,
+                    "topic_key = topic.key",
                 ));
-                filter.and_if("topic_key = any(?)", topics.clone());
+                filter.and_if("topic_key = any(?)", topics.map(<[Uuid]>::to_vec));
             }
             (None, None) => {}
         }
         match kinds {
-            // One scan a kind, each in the order of the log; merged they are in it, too.
+            // One scan a kind, each in the order of the log; merged they are in that order, too.
             Some(kinds) if !by_topic && order == Some(EnvelopeOrder::Indexed) => {
                 let kinds = filter.bind(kinds);
                 filter.branch(Branch::default().each(
@@ -209,21 +199,17 @@ impl EnvelopeFilter {
 
 fn list(order: EnvelopeOrder) -> List {
     List {
-        columns: columns!(""),
+        columns: columns!(),
         table: "derived.envelopes e",
         sort: match order {
             EnvelopeOrder::Indexed => None,
             EnvelopeOrder::Timestamp => Some("timestamp_ns"),
         },
         nullable: false,
-        tie: "position",
-        position: Some("position"),
-        // The head itself: see `count_envelopes`.
+        tie_breaker: "position",
+        // See `count_envelopes`.
         total: None,
-        with: Some(With {
-            columns: ", g.digest, g.indexed_at".into(),
-            joins: " join ground.envelopes g on g.position = p.position".into(),
-        }),
+        with: None,
     }
 }
 
@@ -231,7 +217,7 @@ impl Snapshot {
     /// A page of envelopes.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn envelopes(
         &self,
         filter: &EnvelopeFilter,
@@ -244,7 +230,7 @@ impl Snapshot {
     /// A page of the envelopes on each of these topics, in their order: at most a page and one row a topic are read.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn envelopes_of(
         &self,
         topics: &[Uuid],
@@ -255,29 +241,24 @@ impl Snapshot {
         self.pages(&list(request.order), conditions, request, Envelope::from_columns).await
     }
 
-    /// How many envelopes. Of all, the head itself tells.
+    /// The number of envelopes. All of them are as many as the position of the newest, because positions are dense.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_envelopes(&self, filter: &EnvelopeFilter) -> Result<u64> {
         if *filter == EnvelopeFilter::default() {
-            return match self.known() {
-                Some(heads) => Ok(u64::try_from(heads.serving.0).unwrap_or(0)),
-                None => {
-                    let head =
-                        self.find("select {head}::bigint", Vec::new(), |columns| columns.count());
-                    Ok(head.await?.pop().unwrap_or(0))
-                }
-            };
+            let text = "select position from derived.watermarks where name = 'envelopes'";
+            let count = self.find(text, Vec::new(), |columns| columns.count());
+            return Ok(count.await?.pop().unwrap_or(0));
         }
         let conditions = filter.filter(Filter::default(), None);
         self.count(&list(EnvelopeOrder::Indexed), conditions).await
     }
 
-    /// How many envelopes stand on each of these topics, in their order.
+    /// The number of envelopes on each of these topics, in their order.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_envelopes_of(
         &self,
         topics: &[Uuid],
@@ -287,19 +268,13 @@ impl Snapshot {
         self.counts(&list(EnvelopeOrder::Indexed), conditions).await
     }
 
-    /// The envelopes that stand at these positions.
+    /// The envelopes at these positions.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn envelopes_by_position(&self, positions: &[Position]) -> Result<Vec<Envelope>> {
         self.find_by(
-            concat!(
-                "select ",
-                columns!("e."),
-                ", g.digest, g.indexed_at
-                   from derived.envelopes e join ground.envelopes g using (position)
-                  where position {is} and position <= {head}"
-            ),
+            concat!("select ", columns!(), " from derived.envelopes e where position {is}"),
             positions,
             Vec::new(),
             Envelope::from_columns,
@@ -307,52 +282,21 @@ impl Snapshot {
         .await
     }
 
-    /// The copies of these payloads, by position; of each payload the first [`COPIES`].
+    /// The envelopes that have these digests, by position. Messages of one digest may have been published several times.
     ///
     /// # Errors
-    /// When Postgres fails.
-    pub async fn envelopes_by_payload(&self, payloads: &[Uuid]) -> Result<Vec<Envelope>> {
-        self.find_by(
-            concat!(
-                "select ",
-                columns!("e."),
-                ", g.digest, g.indexed_at
-                   from {wanted}
-                  cross join lateral (
-                        select * from derived.envelopes
-                         where payload_key = wanted.key and position <= {head}
-                         order by position limit ",
-                copies!(),
-                ") e
-                   join ground.envelopes g on g.position = e.position
-                  order by e.position"
-            ),
-            payloads,
-            Vec::new(),
-            Envelope::from_columns,
-        )
-        .await
-    }
-
-    /// The envelopes that have these digests, by position. One digest may have been published at several times.
-    ///
-    /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn envelopes_by_digest(&self, digests: &[Digest]) -> Result<Vec<Envelope>> {
         self.find_by(
             concat!(
                 "select ",
-                columns!("e."),
-                ", g.digest, g.indexed_at
-                   from {wanted}
+                columns!(),
+                " from {wanted}
                   cross join lateral (
-                        select position, digest, indexed_at from ground.envelopes
-                         where digest = wanted.key and position <= {head}
-                         order by position limit ",
+                        select * from derived.envelopes
+                         where digest = wanted.key order by position limit ",
                 copies!(),
-                ") g
-                   join derived.envelopes e on e.position = g.position
-                  order by e.position"
+                ") e order by e.position"
             ),
             digests,
             Vec::new(),
@@ -361,27 +305,85 @@ impl Snapshot {
         .await
     }
 
-    /// The messages of the envelopes at these positions. Private stores have none here: the view leaves them out, by the
-    /// beginning of the name, so that it holds for those under odd names, too; readers may see no more.
+    /// The envelopes that hold copies of these invitations, each with the id of its invitation; by position, and of each
+    /// invitation the first [`COPIES`].
     ///
     /// # Errors
-    /// When Postgres fails.
-    pub async fn messages_at(&self, positions: &[Position]) -> Result<Vec<(Position, Bytes)>> {
+    /// When PostgreSQL fails.
+    pub async fn envelopes_of_invites(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, Envelope)>> {
         self.find_by(
-            "select position, message from ground.messages where position {is} and position <= {head}",
-            positions,
+            concat!(
+                "select wanted.key, ",
+                columns!(),
+                " from {wanted}
+                  cross join lateral (
+                        select first_position as position from derived.invites where id = wanted.key
+                         union all
+                        (select position from derived.invite_copies
+                          where id = wanted.key order by position limit ",
+                later_copies!(),
+                ")) copy
+                   join derived.envelopes e on e.position = copy.position
+                  order by e.position"
+            ),
+            ids,
             Vec::new(),
-            |columns| {
-                Ok((Position(columns.get()?), Bytes::copy_from_slice(columns.get::<&[u8]>()?)))
-            },
+            |columns| Ok((columns.get()?, Envelope::from_columns(columns)?)),
         )
         .await
+    }
+
+    /// The envelopes that hold copies of the messages that have these first positions, each with the first position of its
+    /// message; by position, and of each message the first [`COPIES`].
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn envelopes_of_messages(
+        &self,
+        first_positions: &[Position],
+    ) -> Result<Vec<(Position, Envelope)>> {
+        self.find_by(
+            concat!(
+                "select wanted.key, ",
+                columns!(),
+                " from {wanted}
+                  cross join lateral (
+                        select wanted.key as position
+                         union all
+                        (select position from derived.message_copies
+                          where first_position = wanted.key order by position limit ",
+                later_copies!(),
+                ")) copy
+                   join derived.envelopes e on e.position = copy.position
+                  order by e.position"
+            ),
+            first_positions,
+            Vec::new(),
+            |columns| Ok((Position(columns.get()?), Envelope::from_columns(columns)?)),
+        )
+        .await
+    }
+
+    /// The messages of the envelopes at these positions. Those of private stores are left out, by the view that is read and
+    /// by the beginning of their topics' names: readers may select nothing else of the log. So are those that were erased.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn messages_at(&self, positions: &[Position]) -> Result<Vec<(Position, Bytes)>> {
+        // The log is the one table in partitions. With the positions in the text, planners leave out those that are not
+        // needed; with parameters they would open and lock all of them.
+        let positions: Vec<i64> = positions.iter().map(|position| position.0).collect();
+        let among = if positions.is_empty() { "false".to_owned() } else { log::among(&positions) };
+        let text = format!("select position, message from ground.messages where {among}");
+        self.rows(Statement::once(text)).await?.read(|columns| {
+            Ok((Position(columns.get()?), Bytes::copy_from_slice(columns.get::<&[u8]>()?)))
+        })
     }
 
     /// Why the payloads at these positions cannot be read.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn undecodables_at(&self, positions: &[Position]) -> Result<Vec<(Position, String)>> {
         self.find_by(
             "select position, reason from derived.undecodables where position {is}",

@@ -4,8 +4,8 @@ use uuid::Uuid;
 use wire::{Address, Verification};
 
 use super::{
-    page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
-    row::{Columns, DbKey as _},
+    page::{Key, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind, TimeOrder},
+    row::Columns,
     snapshot::Snapshot,
     statement::{Branch, Filter, List, Slot},
 };
@@ -95,10 +95,10 @@ impl Delivery {
 }
 
 impl Keyed<TimeOrder> for Invite {
-    const TIE: TieKind = TieKind::Uuid;
+    const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Uuid;
 
     fn key(&self, _: TimeOrder) -> Key {
-        Key { sort: Some(time::to_db(self.created_ns)), tie: Tie::Uuid(self.id) }
+        Key { sort: Some(time::to_db(self.created_ns)), tie_breaker: TieBreaker::Uuid(self.id) }
     }
 }
 
@@ -121,8 +121,8 @@ pub struct InviteFilter {
 
 impl InviteFilter {
     pub(super) fn filter(&self, mut filter: Filter) -> Filter {
-        filter.and_if("sender = ?", self.sender.map(|a| a.db()));
-        filter.and_if("recipient = ?", self.recipient.map(|a| a.db()));
+        filter.and_if("sender = ?", self.sender);
+        filter.and_if("recipient = ?", self.recipient);
         filter.and_if(
             "verification = any(?)",
             self.verification.as_ref().map(|v| v.iter().map(|v| v.code()).collect::<Vec<_>>()),
@@ -130,7 +130,7 @@ impl InviteFilter {
         filter.and_if("created_ns >= ?", self.after.map(time::to_db));
         filter.and_if("created_ns < ?", self.before.map(time::to_db));
         let participants: Vec<Slot> =
-            self.participants.iter().map(|participant| filter.bind(participant.db())).collect();
+            self.participants.iter().map(|participant| filter.bind(*participant)).collect();
         let mut participants = filter.parent().into_iter().chain(participants);
         // The first decides which indexes are read; the others only sift.
         if let Some(participant) = participants.next() {
@@ -154,8 +154,7 @@ pub(super) const LIST: List = List {
     table: "derived.invites",
     sort: Some("created_ns"),
     nullable: false,
-    tie: "id",
-    position: Some("first_position"),
+    tie_breaker: "id",
     total: Some("invites"),
     with: None,
 };
@@ -164,7 +163,7 @@ impl Snapshot {
     /// A page of invitations.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn invites(
         &self,
         filter: &InviteFilter,
@@ -176,7 +175,7 @@ impl Snapshot {
     /// How many invitations.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_invites(&self, filter: &InviteFilter) -> Result<u64> {
         self.count(&LIST, filter.filter(Filter::default())).await
     }
@@ -185,7 +184,7 @@ impl Snapshot {
     /// are read.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn invites_of(
         &self,
         participants: &[Address],
@@ -199,7 +198,7 @@ impl Snapshot {
     /// How many invitations each of these wallets sent or got, in their order.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_invites_of(
         &self,
         participants: &[Address],
@@ -211,14 +210,10 @@ impl Snapshot {
     /// The invitations that have these ids.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn invites_by_id(&self, ids: &[Uuid]) -> Result<Vec<Invite>> {
         self.find_by(
-            concat!(
-                "select ",
-                columns!(),
-                " from derived.invites where id {is} and first_position <= {head}"
-            ),
+            concat!("select ", columns!(), " from derived.invites where id {is}"),
             ids,
             Vec::new(),
             Invite::from_columns,

@@ -1,13 +1,14 @@
-//! V1 and V2 messages: one row each, however many topics hold a copy of the bytes.
+//! V1 and V2 messages: one row each, however many topics hold a copy of the bytes. A message is named by the time in its
+//! header and the key of its payload.
 
 use uuid::Uuid;
 use wire::{Address, Generation, Verification};
 
 use super::{
-    page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
-    row::{Columns, DbKey as _},
+    page::{Key, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind, TimeOrder},
+    row::Columns,
     snapshot::Snapshot,
-    statement::{Filter, List},
+    statement::{Filter, List, Statement},
 };
 use crate::{error::Result, log::Position, time};
 
@@ -17,18 +18,18 @@ pub struct Message {
     /// The key of its payload, which all copies share.
     pub id: Uuid,
     /// The key of the conversation's topic.
-    pub conversation: Option<Uuid>,
+    pub conversation: Uuid,
     /// When it was sent, as the header says.
     pub sent_ns: u64,
-    /// Where the first copy stands.
+    /// The position of the first copy.
     pub first_position: Position,
-    /// Who sent it, as a V1 header claims.
+    /// The sender, as a V1 header claims.
     pub sender: Option<Address>,
-    /// To whom, as a V1 header claims.
+    /// The recipient, as a V1 header claims.
     pub recipient: Option<Address>,
     /// V1 or V2.
     pub generation: Generation,
-    /// What the signatures in the header say.
+    /// What the signatures in the header prove.
     pub verification: Verification,
     /// The sender's wish about notifications.
     pub should_push: Option<bool>,
@@ -62,10 +63,10 @@ impl Message {
 }
 
 impl Keyed<TimeOrder> for Message {
-    const TIE: TieKind = TieKind::Uuid;
+    const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Uuid;
 
     fn key(&self, _: TimeOrder) -> Key {
-        Key { sort: Some(time::to_db(self.sent_ns)), tie: Tie::Uuid(self.id) }
+        Key { sort: Some(time::to_db(self.sent_ns)), tie_breaker: TieBreaker::Uuid(self.id) }
     }
 }
 
@@ -91,8 +92,8 @@ impl MessageFilter {
         if let Some(conversation) = filter.parent() {
             filter.fill("conversation = ?", conversation);
         }
-        filter.and_if("sender = ?", self.sender.map(|a| a.db()));
-        filter.and_if("recipient = ?", self.recipient.map(|a| a.db()));
+        filter.and_if("sender = ?", self.sender);
+        filter.and_if("recipient = ?", self.recipient);
         filter.and_if("conversation = ?", self.conversation);
         filter.and_part("generation = ?", self.generation.map(|g| g.code()));
         filter.and_if("sent_ns >= ?", self.after.map(time::to_db));
@@ -106,8 +107,7 @@ const LIST: List = List {
     table: "derived.messages",
     sort: Some("sent_ns"),
     nullable: false,
-    tie: "id",
-    position: Some("first_position"),
+    tie_breaker: "id",
     total: Some("messages"),
     with: None,
 };
@@ -116,7 +116,7 @@ impl Snapshot {
     /// A page of messages.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn messages(
         &self,
         filter: &MessageFilter,
@@ -125,10 +125,10 @@ impl Snapshot {
         self.page(&LIST, filter.filter(Filter::default()), request, Message::from_columns).await
     }
 
-    /// How many messages.
+    /// The number of messages.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_messages(&self, filter: &MessageFilter) -> Result<u64> {
         self.count(&LIST, filter.filter(Filter::default())).await
     }
@@ -137,7 +137,7 @@ impl Snapshot {
     /// read.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn messages_of(
         &self,
         conversations: &[Uuid],
@@ -148,10 +148,10 @@ impl Snapshot {
         self.pages(&LIST, conditions, request, Message::from_columns).await
     }
 
-    /// How many messages each of these conversations has, in their order.
+    /// The number of messages in each of these conversations, in their order.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_messages_of(
         &self,
         conversations: &[Uuid],
@@ -160,20 +160,59 @@ impl Snapshot {
         self.counts(&LIST, filter.filter(Filter::under(conversations))).await
     }
 
-    /// The messages that have these ids.
+    /// The messages that have these names: the time in the header, and the key of the payload.
     ///
     /// # Errors
-    /// When Postgres fails.
-    pub async fn messages_by_id(&self, ids: &[Uuid]) -> Result<Vec<Message>> {
+    /// When PostgreSQL fails.
+    pub async fn messages_by_id(&self, ids: &[(u64, Uuid)]) -> Result<Vec<Message>> {
+        let statement = match ids {
+            [(sent_ns, id)] => Statement::new(
+                concat!("select ", columns!(), " from derived.messages where sent_ns = $1 and id = $2"),
+                vec![time::to_db(*sent_ns).into(), (*id).into()],
+            ),
+            ids => {
+                let times: Vec<i64> = ids.iter().map(|(sent_ns, _)| time::to_db(*sent_ns)).collect();
+                let keys: Vec<Uuid> = ids.iter().map(|(_, id)| *id).collect();
+                Statement::new(
+                    concat!(
+                        "select found.* from unnest($1::bigint[], $2::uuid[]) wanted(sent_ns, id)
+                          cross join lateral (
+                                select ",
+                        columns!(),
+                        "         from derived.messages m
+                                 where m.sent_ns = wanted.sent_ns and m.id = wanted.id limit 1) found"
+                    ),
+                    vec![times.into(), keys.into()],
+                )
+            }
+        };
+        self.rows(statement).await?.read(Message::from_columns)
+    }
+
+    /// The messages that the envelopes at these positions hold, each with the position: the first copy of a message, or a
+    /// later one.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn messages_of_envelopes(
+        &self,
+        positions: &[Position],
+    ) -> Result<Vec<(Position, Message)>> {
         self.find_by(
             concat!(
-                "select ",
+                "select wanted.key, found.* from {wanted}
+                   left join lateral (
+                        select first_position from derived.message_copies
+                         where position = wanted.key limit 1) copy on true
+                  cross join lateral (
+                        select ",
                 columns!(),
-                " from derived.messages where id {is} and first_position <= {head}"
+                "         from derived.messages
+                         where first_position = coalesce(copy.first_position, wanted.key) limit 1) found"
             ),
-            ids,
+            positions,
             Vec::new(),
-            Message::from_columns,
+            |columns| Ok((Position(columns.get()?), Message::from_columns(columns)?)),
         )
         .await
     }

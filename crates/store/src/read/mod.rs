@@ -1,26 +1,32 @@
-//! What readers ask: one consistent moment, pages by keyset, look-ups by sets of keys.
+//! The queries of readers: one consistent snapshot a request, pages by keyset, look-ups by sets of keys.
 //!
-//! A request opens one [`Snapshot`] and asks everything of it. Lists take a filter and a [`PageRequest`] and cost the
-//! same on every page and in both directions. Look-ups take all keys at once, so that the number of statements follows
-//! from the shape of a question and not from the number of rows.
+//! A request opens one [`Snapshot`] and sends every statement through it. Lists take a filter and a [`PageRequest`] and cost
+//! the same on every page and in both directions. Look-ups take all keys at once, so the number of statements follows from
+//! the shape of a request and not from the number of rows.
 //!
-//! Bytes of private stores never come out of here, whoever asks: the statements themselves leave them out.
+//! Every statement names its tables with their schemas. Rows never lie beyond the served head (see
+//! `derived.served` in the migrations), so no statement compares positions with it.
+//!
+//! Bytes of private stores are never returned: the view that messages are read from leaves them out.
 
 mod accounts;
 mod analytics;
 mod contact_bundles;
 mod conversations;
 mod envelopes;
-mod hop;
 mod invites;
 mod messages;
+mod nested;
 mod page;
 mod row;
+mod session;
 mod snapshot;
 mod statement;
 mod status;
+mod tag;
 mod tail;
 mod topics;
+mod value;
 mod welcomes;
 
 #[cfg(test)]
@@ -33,11 +39,12 @@ pub use contact_bundles::{
 };
 pub use conversations::{Conversation, ConversationFilter, ConversationOrder};
 pub use envelopes::{COPIES, Envelope, EnvelopeFilter, EnvelopeOrder};
-pub use hop::{Bundles, Hops};
 pub use invites::{Delivery, Invite, InviteFilter};
 pub use messages::{Message, MessageFilter};
-pub use page::{Key, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder};
+pub use nested::{Bundles, Nested};
+pub use page::{Key, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind, TimeOrder};
 pub use snapshot::{Heads, Snapshot};
-pub use status::Status;
+pub use status::{SourceStatus, Status};
+pub use tail::Followed;
 pub use topics::{Topic, TopicFilter, TopicOrder};
 pub use welcomes::{Welcome, WelcomeFilter};

@@ -1,4 +1,4 @@
-//! Paging by keyset: where a page begins is a row's own sort value and primary key, never a count of rows before it.
+//! Paging by keyset: a page begins at a row's own sort value and primary key, never at a count of rows before it.
 
 use uuid::Uuid;
 
@@ -9,48 +9,48 @@ pub struct Key {
     /// The value that the list is sorted by, as stored. `None` where a row has none, and in lists sorted by primary
     /// key alone.
     pub sort: Option<i64>,
-    /// The primary key, which every order ends in.
-    pub tie: Tie,
+    /// The primary key, which every order ends in: it decides between rows of equal sort values.
+    pub tie_breaker: TieBreaker,
 }
 
-/// A primary key.
+/// A primary key, as what decides between rows of equal sort values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Tie {
-    /// Of tables whose key is half a hash.
+pub enum TieBreaker {
+    /// The key of tables whose rows are named by half a hash.
     Uuid(Uuid),
-    /// Of accounts.
+    /// The key of accounts.
     Bytes(Vec<u8>),
-    /// Of tables whose key is a position in the log.
+    /// The key of tables whose rows are named by a position in the log.
     Position(i64),
 }
 
-impl Tie {
+impl TieBreaker {
     /// Its type, without the value.
     #[must_use]
-    pub fn kind(&self) -> TieKind {
+    pub fn kind(&self) -> TieBreakerKind {
         match self {
-            Tie::Uuid(_) => TieKind::Uuid,
-            Tie::Bytes(_) => TieKind::Bytes,
-            Tie::Position(_) => TieKind::Position,
+            TieBreaker::Uuid(_) => TieBreakerKind::Uuid,
+            TieBreaker::Bytes(_) => TieBreakerKind::Bytes,
+            TieBreaker::Position(_) => TieBreakerKind::Position,
         }
     }
 }
 
-/// The type of a primary key: who reads keys from outside must check it.
+/// The type of a primary key. Keys that come from outside must be checked against it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TieKind {
-    /// [`Tie::Uuid`]
+pub enum TieBreakerKind {
+    /// [`TieBreaker::Uuid`]
     Uuid,
-    /// [`Tie::Bytes`]
+    /// [`TieBreaker::Bytes`]
     Bytes,
-    /// [`Tie::Position`]
+    /// [`TieBreaker::Position`]
     Position,
 }
 
 /// A row that knows its place in an order `O`.
 pub trait Keyed<O> {
     /// The type of the primary key.
-    const TIE: TieKind;
+    const TIE_BREAKER: TieBreakerKind;
     /// The place of this row.
     fn key(&self, order: O) -> Key;
 }
@@ -66,13 +66,13 @@ pub struct PageRequest<O> {
     pub order: O,
     /// Largest first.
     pub descending: bool,
-    /// Only rows beyond this place.
+    /// Only rows after this place.
     pub after: Option<Key>,
     /// Only rows before this place.
     pub before: Option<Key>,
     /// At most this many rows.
     pub limit: u32,
-    /// The last `limit` rows of the range, not the first. They come in the order of the list all the same.
+    /// The last `limit` rows of the range, not the first; in the order of the list all the same.
     pub backward: bool,
 }
 
@@ -83,7 +83,7 @@ impl<O> PageRequest<O> {
         PageRequest { order, descending, after: None, before: None, limit, backward: false }
     }
 
-    /// Which way the index is read. Reading backward turns it round, so that both directions cost the same.
+    /// The direction in which the index is scanned. Paging backward turns it round, so that both directions cost the same.
     pub(super) fn scans_descending(&self) -> bool {
         self.descending != self.backward
     }
@@ -98,7 +98,7 @@ impl<O> PageRequest<O> {
         if self.descending { self.after.as_ref() } else { self.before.as_ref() }
     }
 
-    /// One row more than asked for tells whether there are more.
+    /// The number of rows to read: one more than asked for tells whether there are more.
     pub(super) fn probe(&self) -> i64 {
         i64::from(self.limit) + 1
     }

@@ -1,13 +1,7 @@
-//! From columns to values, and from keys to what Postgres compares. What the database holds was written by this program,
-//! so a value that cannot be is a contradiction, not an accident to be smoothed over.
+//! From columns to values. What the database holds was written by this program, so a value that cannot be is a
+//! contradiction, which is reported and not smoothed over.
 
-use std::error::Error as StdError;
-
-use bytes::BytesMut;
-use tokio_postgres::{
-    Row,
-    types::{FromSql, IsNull, ToSql, Type, to_sql_checked},
-};
+use sqlx::{Decode, Postgres, Row as _, Type, ValueRef as _, postgres::PgRow};
 use wire::{Address, Digest, Generation, PayloadKind, TopicKind, Verification};
 
 use crate::{
@@ -17,35 +11,39 @@ use crate::{
 
 /// Reads columns one after another.
 pub(super) struct Columns<'a> {
-    row: &'a Row,
+    row: &'a PgRow,
     next: usize,
     table: &'static str,
 }
 
 impl<'a> Columns<'a> {
     /// From the column with this number on.
-    pub(super) fn of(row: &'a Row, first: usize) -> Self {
+    pub(super) fn of(row: &'a PgRow, first: usize) -> Self {
         Columns { row, next: first, table: "a row" }
     }
 
-    /// The next columns are of this table, for those who have to search what contradicts itself.
+    /// Names the table that the next columns are of, for the message about a contradiction.
     pub(super) fn table(&mut self, table: &'static str) {
         self.table = table;
     }
 
-    pub(super) fn get<T: FromSql<'a>>(&mut self) -> Result<T> {
+    pub(super) fn get<T: Decode<'a, Postgres> + Type<Postgres>>(&mut self) -> Result<T> {
         let nth = self.next;
         self.next += 1;
-        Ok(self.row.try_get(nth)?)
+        // The types of a statement's columns follow from its text. Debug builds check that each column is read as what it
+        // is; to do so for each row would cost more than to decode it.
+        if cfg!(debug_assertions) {
+            return Ok(self.row.try_get(nth)?);
+        }
+        Ok(self.row.try_get_unchecked(nth)?)
     }
 
-    /// Is there nothing in the next column? Never so in the first column of a row, so that it tells whether an outer join
-    /// has found one.
+    /// Is the next column null? The first column of a table never is, so that it tells whether an outer join found a row.
     pub(super) fn missing(&self) -> Result<bool> {
-        Ok(self.row.try_get::<_, Option<Something>>(self.next)?.is_none())
+        Ok(self.row.try_get_raw(self.next)?.is_null())
     }
 
-    /// Over the columns of a row that an outer join has not found.
+    /// Skips columns, for instance those of a row that an outer join did not find.
     pub(super) fn skip(&mut self, columns: usize) {
         self.next += columns;
     }
@@ -106,93 +104,5 @@ impl<'a> Columns<'a> {
 
     pub(super) fn verification(&mut self) -> Result<Verification> {
         self.code("verification", Verification::from_code)
-    }
-}
-
-/// A value of any type, not looked at.
-struct Something;
-
-impl FromSql<'_> for Something {
-    fn from_sql(_: &Type, _: &[u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
-        Ok(Something)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
-
-/// A key that rows are found by, as Postgres compares it.
-pub(super) trait DbKey: Copy {
-    /// What is bound.
-    type Db: ToSql + Sync + Send + 'static;
-    /// Its type.
-    const TYPE: &'static str;
-    /// As it is bound.
-    fn db(self) -> Self::Db;
-}
-
-/// Bytes of a fixed number, without an allocation each.
-#[derive(Debug)]
-pub(super) struct Octets<const N: usize>([u8; N]);
-
-impl<const N: usize> ToSql for Octets<N> {
-    fn to_sql(
-        &self,
-        ty: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
-        self.0.as_slice().to_sql(ty, out)
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        <&[u8] as ToSql>::accepts(ty)
-    }
-
-    to_sql_checked!();
-}
-
-impl DbKey for Address {
-    type Db = Octets<20>;
-    const TYPE: &'static str = "bytea";
-
-    fn db(self) -> Octets<20> {
-        Octets(*self.as_bytes())
-    }
-}
-
-impl DbKey for Digest {
-    type Db = Octets<32>;
-    const TYPE: &'static str = "bytea";
-
-    fn db(self) -> Octets<32> {
-        Octets(*self.as_bytes())
-    }
-}
-
-impl DbKey for [u8; 32] {
-    type Db = Octets<32>;
-    const TYPE: &'static str = "bytea";
-
-    fn db(self) -> Octets<32> {
-        Octets(self)
-    }
-}
-
-impl DbKey for uuid::Uuid {
-    type Db = uuid::Uuid;
-    const TYPE: &'static str = "uuid";
-
-    fn db(self) -> uuid::Uuid {
-        self
-    }
-}
-
-impl DbKey for crate::log::Position {
-    type Db = i64;
-    const TYPE: &'static str = "bigint";
-
-    fn db(self) -> i64 {
-        self.0
     }
 }

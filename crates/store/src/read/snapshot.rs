@@ -1,22 +1,22 @@
-//! One moment of the database, for everything that one request asks.
+//! One state of the database, for everything that one request asks.
 
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use deadpool_postgres::{Client, Object};
-use tokio::{runtime::Handle, time::timeout};
-use tokio_postgres::{Row, types::ToSql};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use sqlx::postgres::PgRow;
+use tokio::sync::Mutex;
 
 use super::{
     page::{Page, PageRequest},
-    row::{Columns, DbKey},
-    statement::{Filter, HEAD, List, Statement, Value},
+    row::Columns,
+    session::Session,
+    statement::{Filter, List, Statement},
+    value::{DbKey, Value},
 };
 use crate::{
     database::Store,
@@ -24,53 +24,71 @@ use crate::{
     log::Position,
 };
 
-/// The log's head, and the head of what is served: one row. The latter is where the slowest of the projections stands that
-/// readers read; the migrations say which.
-pub(super) const HEADS: &str =
-    "select head.position as log, least(head.position, served.position) as head
-           from ground.head, derived.served";
-
-/// Prepared statements that a connection keeps at most: filters combine to more texts than a server should hold.
-const PREPARED: usize = 400;
-
-/// How long stopping a statement may take.
-const STOPPING: Duration = Duration::from_secs(5);
-
-/// One moment on one connection: whatever is asked of it is answered as of the same moment. It is a read-only
-/// transaction, in which questions may be asked side by side (they are sent without waiting for one another), or a
-/// glance, which answers one question.
-///
-/// [`Snapshot::close`] gives the connection back. A snapshot that is dropped instead (its request was cancelled)
-/// has what still runs there stopped, and closes the connection.
-pub struct Snapshot {
-    client: Option<Client>,
-    tls: MakeRustlsConnect,
-    /// Only of a glance: is there nothing under way?
-    glance: Option<AtomicBool>,
-    heads: OnceLock<Heads>,
-    statements: AtomicU64,
-    /// Nanoseconds.
-    took: AtomicU64,
+/// The head of the log, and the served head with what stands behind it: one row.
+macro_rules! heads {
+    () => {
+        "select head.position as log, served.position as head, served.stale from ground.head, derived.served"
+    };
 }
 
-/// How far readers and the log are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) use heads;
+
+/// The columns of that row.
+const HEADS: usize = 3;
+
+/// Begins a transaction in one round trip. The lock comes before the first query, and so before the snapshot is taken:
+/// nobody can swap a table for a rebuilt one between that moment and the last statement.
+const BEGIN: &str = concat!(
+    "begin isolation level repeatable read read only; \
+     lock table derived.served in access share mode; ",
+    heads!()
+);
+
+/// One state of the database on one connection. It is a read-only transaction, in which any number of statements may be
+/// sent, or a single-statement read, whose one statement also returns the heads and needs no transaction around it.
+///
+/// [`Snapshot::close`] returns the connection. A snapshot that is dropped instead (its request was cancelled) closes the
+/// connection, which ends the statement that still runs there.
+pub struct Snapshot {
+    // One statement at a time. Futures of one request share it.
+    session: Mutex<Session>,
+    kind: Kind,
+    heads: OnceLock<Heads>,
+    statements: AtomicU64,
+    took_ns: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Transaction,
+    SingleStatement,
+}
+
+/// How far the log and what is derived from it are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heads {
-    /// Up to where readers see.
-    pub serving: Position,
-    /// The newest envelope in the log.
+    /// The served head: the position that answers speak for.
+    pub served: Position,
+    /// The position of the newest envelope in the log.
     pub log: Position,
+    /// The projections that stand behind the served head, by name.
+    pub stale: Vec<String>,
 }
 
 impl Heads {
     pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<Heads> {
-        Ok(Heads { log: Position(columns.get()?), serving: Position(columns.get()?) })
+        Ok(Heads {
+            log: Position(columns.get()?),
+            served: Position(columns.get()?),
+            stale: columns.get()?,
+        })
     }
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
+            .field("kind", &self.kind)
             .field("heads", &self.heads.get())
             .field("statements", &self.statements())
             .finish_non_exhaustive()
@@ -78,153 +96,131 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Store {
-    /// Holds this moment for a reader: a transaction, opened in one round trip.
+    /// Opens a snapshot that answers any number of statements: a transaction, begun in one round trip.
     ///
     /// # Errors
-    /// When Postgres fails or no connection becomes free.
+    /// When PostgreSQL fails or no connection becomes free.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        let snapshot = self.moment(None).await?;
-        let (began, heads) = tokio::join!(
-            snapshot.connection()?.batch_execute("begin isolation level repeatable read read only"),
-            snapshot.ask(HEADS, &[]),
-        );
-        began?;
-        let heads = heads?;
-        let heads = heads.first().ok_or_else(no_head)?;
-        let _ = snapshot.heads.set(Heads::from_columns(&mut Columns::of(heads, 0))?);
+        let snapshot = self.open_snapshot(Kind::Transaction).await?;
+        let began = Instant::now();
+        let row = snapshot.session.lock().await.batch(BEGIN).await?.ok_or_else(no_heads)?;
+        snapshot.count_statement(began);
+        let _ = snapshot.heads.set(Heads::from_columns(&mut Columns::of(&row, 0))?);
         Ok(snapshot)
     }
 
-    /// A moment for one question: its statement tells the heads as well as the rows, so that it needs no transaction
-    /// around it, and nothing is sent before or after. [`Snapshot::head`] and the like are 0 until it was asked; a second
-    /// question is [`Error::Spent`].
+    /// Opens a snapshot that answers one statement, which returns the heads as well: nothing is sent before or after it.
+    /// [`Snapshot::head`] and the like are 0 until the statement was answered; a second one is [`Error::Spent`].
     ///
     /// # Errors
     /// When no connection becomes free.
-    pub async fn glance(&self) -> Result<Snapshot> {
-        self.moment(Some(AtomicBool::new(true))).await
+    pub async fn single_statement(&self) -> Result<Snapshot> {
+        self.open_snapshot(Kind::SingleStatement).await
     }
 
-    async fn moment(&self, glance: Option<AtomicBool>) -> Result<Snapshot> {
-        let client = self.client().await?;
-        if client.statement_cache.size() > PREPARED {
-            client.statement_cache.clear();
-        }
+    async fn open_snapshot(&self, kind: Kind) -> Result<Snapshot> {
         Ok(Snapshot {
-            client: Some(client),
-            tls: self.tls(),
-            glance,
+            session: Mutex::new(Session::borrow(self).await?),
+            kind,
             heads: OnceLock::new(),
             statements: AtomicU64::new(0),
-            took: AtomicU64::new(0),
+            took_ns: AtomicU64::new(0),
         })
     }
 }
 
-fn no_head() -> Error {
-    Error::Contradiction { table: "ground.head", what: "its row is missing".into() }
+fn no_heads() -> Error {
+    let what = "its row, or the one of derived.served, is missing".into();
+    Error::Contradiction { table: "ground.head", what }
 }
 
 impl Snapshot {
-    /// Up to where everything that this snapshot tells is complete.
+    /// The served head: the position that everything in this snapshot speaks for.
     #[must_use]
     pub fn head(&self) -> Position {
-        self.heads().serving
+        self.heads.get().map_or(Position(0), |heads| heads.served)
     }
 
-    /// How many envelopes are in the log that readers cannot see yet.
+    /// The number of envelopes in the log that are not served yet.
     #[must_use]
     pub fn lag(&self) -> u64 {
-        let heads = self.heads();
-        u64::try_from(heads.log.0 - heads.serving.0).unwrap_or(0)
+        u64::try_from(self.log_head().0 - self.head().0).unwrap_or(0)
     }
 
     /// The position of the newest envelope in the log.
     #[must_use]
     pub fn log_head(&self) -> Position {
-        self.heads().log
+        self.heads.get().map_or(Position(0), |heads| heads.log)
     }
 
-    fn heads(&self) -> Heads {
-        self.heads.get().copied().unwrap_or_default()
+    /// The projections that stand behind the served head: rows of their tables are missing or older than the rest.
+    #[must_use]
+    pub fn stale(&self) -> &[String] {
+        self.heads.get().map_or(&[], |heads| &heads.stale)
     }
 
-    /// The heads, once they are known: a transaction begins with them, a glance ends with them.
-    pub(super) fn known(&self) -> Option<Heads> {
-        self.heads.get().copied()
+    /// Can it answer more than one statement?
+    pub(super) fn is_transaction(&self) -> bool {
+        self.kind == Kind::Transaction
     }
 
-    /// How many statements were asked so far, the opening one of a transaction among them.
+    /// The number of statements sent so far, the one that begins a transaction included.
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
 
-    /// How long their answers took, all together. Those that were under way side by side count each for itself.
+    /// The time that their answers took, all together.
     #[must_use]
     pub fn took(&self) -> Duration {
-        Duration::from_nanos(self.took.load(Ordering::Relaxed))
+        Duration::from_nanos(self.took_ns.load(Ordering::Relaxed))
     }
 
-    /// Ends the moment, and gives the connection back. A transaction's end is a round trip, for which no answer needs to
-    /// wait: all of the moment's rows are there already. A glance has nothing to end.
+    fn count_statement(&self, began: Instant) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.took_ns.fetch_add(took, Ordering::Relaxed);
+    }
+
+    /// Ends the snapshot and returns its connection. The end of a transaction is a round trip, for which no answer needs to
+    /// wait: all rows are there already.
     ///
     /// # Errors
-    /// When Postgres fails; the connection is then closed.
-    pub async fn close(mut self) -> Result<()> {
-        match &self.glance {
-            None => self.connection()?.batch_execute("commit").await?,
-            // Its question was dropped before the answer came.
-            Some(idle) if !idle.load(Ordering::Acquire) => return Ok(()),
-            Some(_) => {}
+    /// When PostgreSQL fails; the connection is then closed.
+    pub async fn close(self) -> Result<()> {
+        let mut session = self.session.into_inner();
+        // Where a statement is still running that nobody waits for, the connection is closed.
+        if self.kind == Kind::Transaction && !session.is_pending() {
+            session.batch("commit").await?;
         }
-        // Taking it out is what keeps `drop` from closing it.
-        drop(self.client.take());
+        session.close();
         Ok(())
     }
 
-    fn connection(&self) -> Result<&Client> {
-        // Only `close` takes the connection away, and it takes the snapshot with it.
-        self.client.as_ref().ok_or(Error::Exhausted)
-    }
-
-    async fn ask(&self, text: &str, values: &[Value]) -> Result<Vec<Row>> {
-        self.statements.fetch_add(1, Ordering::Relaxed);
-        let client = self.connection()?;
-        let began = Instant::now();
-        let statement = client.prepare_cached(text).await?;
+    async fn ask(&self, statement: Statement) -> Result<Vec<PgRow>> {
         #[cfg(test)]
-        if super::tests::explain::keeps(text, statement.params(), values) {
+        if super::tests::explain::keeps(&statement) {
             return Err(Error::Spent);
         }
-        let values: Vec<&(dyn ToSql + Sync)> =
-            values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-        let rows = client.query(&statement, &values).await;
-        let took = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.took.fetch_add(took, Ordering::Relaxed);
-        Ok(rows?)
+        let mut session = self.session.lock().await;
+        if self.kind == Kind::SingleStatement && self.statements() > 0 {
+            return Err(Error::Spent);
+        }
+        let began = Instant::now();
+        let rows = session.rows(statement).await;
+        self.count_statement(began);
+        rows
     }
 
-    /// The rows of a statement. Their first column is never null: in a glance, a row without it says that there are none.
-    pub(super) async fn rows(&self, statement: Statement) -> Result<Rows> {
-        let Statement { text, mut values } = statement;
-        let Some(idle) = &self.glance else {
-            let mut text = text;
-            if text.contains(HEAD) {
-                values.push(Box::new(self.head().0));
-                text = text.replace(HEAD, &format!("${}", values.len())).into();
-            }
-            return Ok(Rows { rows: self.ask(&text, &values).await?, first: 0 });
-        };
-        if self.statements() > 0 {
-            return Err(Error::Spent);
+    /// The rows of a statement. Their first column is never null: in a single-statement read, a row without it says that
+    /// there are none.
+    pub(super) async fn rows(&self, mut statement: Statement) -> Result<Rows> {
+        if self.kind == Kind::Transaction {
+            return Ok(Rows { rows: self.ask(statement).await?, first: 0 });
         }
-        let text = glance(&text);
-        idle.store(false, Ordering::Release);
-        let rows = self.ask(&text, &values).await;
-        idle.store(true, Ordering::Release);
-        let mut rows = Rows { rows: rows?, first: 2 };
-        let row = rows.rows.first().ok_or_else(no_head)?;
+        statement.text = with_heads(&statement.text).into();
+        let mut rows = Rows { rows: self.ask(statement).await?, first: HEADS };
+        let row = rows.rows.first().ok_or_else(no_heads)?;
         let mut columns = Columns::of(row, 0);
         let _ = self.heads.set(Heads::from_columns(&mut columns)?);
         if columns.missing()? {
@@ -264,17 +260,17 @@ impl Snapshot {
         Ok(lists.into_iter().map(|rows| request.page(rows)).collect())
     }
 
-    /// How many rows a filter matches.
+    /// The number of rows that a filter matches.
     pub(super) async fn count(&self, list: &List, filter: Filter) -> Result<u64> {
         Ok(self.counts(list, filter).await?.pop().unwrap_or(0))
     }
 
-    /// How many rows a filter matches under each of its parents, in their order.
+    /// The number of rows that a filter matches under each of its parents, in their order.
     pub(super) async fn counts(&self, list: &List, filter: Filter) -> Result<Vec<u64>> {
         self.rows(filter.count(list)).await?.iter().map(|mut columns| columns.count()).collect()
     }
 
-    /// Rows of a statement as it stands.
+    /// The rows of a statement as it stands.
     pub(super) async fn find<T>(
         &self,
         text: &'static str,
@@ -284,7 +280,7 @@ impl Snapshot {
         self.rows(Statement::new(text, values)).await?.read(read)
     }
 
-    /// Rows found by keys: see [`Statement::by_keys`].
+    /// The rows that have one of these keys: see [`Statement::by_keys`].
     pub(super) async fn find_by<K: DbKey, T>(
         &self,
         text: &'static str,
@@ -297,21 +293,24 @@ impl Snapshot {
 }
 
 fn no_list() -> Error {
-    Error::Contradiction { table: "unnest", what: "a row is of no list that was asked for".into() }
+    let what = "a row belongs to none of the lists that were asked for".into();
+    Error::Contradiction { table: "unnest", what }
 }
 
-/// The statement that tells the heads before each row of `text`, and once where there is none. One statement sees one
-/// moment. Only a nested loop can join like this, and it keeps the order of the rows.
-fn glance(text: &str) -> String {
-    let text = text.replace(HEAD, "heads.head");
-    format!(
-        "select heads.log, heads.head, q.* from ({HEADS}) heads left join lateral ({text}) q on true"
-    )
+/// The statement that returns the heads before each row of `text`, and once where there is no row. One statement sees one
+/// snapshot. Only a nested loop can join like this, and it keeps the order of the rows.
+fn with_heads(text: &str) -> String {
+    [
+        concat!("select heads.log, heads.head, heads.stale, q.* from (", heads!(), ") heads left join lateral ("),
+        text,
+        ") q on true",
+    ]
+    .concat()
 }
 
 /// The rows of an answer.
 pub(super) struct Rows {
-    rows: Vec<Row>,
+    rows: Vec<PgRow>,
     first: usize,
 }
 
@@ -320,27 +319,7 @@ impl Rows {
         self.rows.iter().map(|row| Columns::of(row, self.first))
     }
 
-    fn read<T>(&self, read: impl Fn(&mut Columns<'_>) -> Result<T>) -> Result<Vec<T>> {
+    pub(super) fn read<T>(&self, read: impl Fn(&mut Columns<'_>) -> Result<T>) -> Result<Vec<T>> {
         self.iter().map(|mut columns| read(&mut columns)).collect()
-    }
-}
-
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        let Some(client) = self.client.take() else { return };
-        let Ok(runtime) = Handle::try_current() else {
-            drop(Object::take(client));
-            return;
-        };
-        // A server goes on with a statement whose client has left, for as long as statements may. Until it is stopped, its
-        // connection counts as one that is used: else there could be any number of them.
-        let (stop, tls) = (client.cancel_token(), self.tls.clone());
-        runtime.spawn(async move {
-            if let Err(error) = timeout(STOPPING, stop.cancel_query(tls)).await {
-                tracing::debug!(%error, "a statement that nobody waits for could not be stopped");
-            }
-            // Out of the pool, and closed.
-            drop(Object::take(client));
-        });
     }
 }

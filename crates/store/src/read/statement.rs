@@ -1,5 +1,5 @@
-//! Statements put together from fragments that stand in this program; a reader's values only ever become parameters.
-//! Each combination of filters is one text, and so one prepared statement.
+//! Statements put together from fragments that stand in this program; a reader's values only ever become parameters, or
+//! numbers in the text. Each combination of filters is one text, and so one prepared statement.
 //!
 //! Plans are made once for a text, before any value is known ("generic"), so texts say themselves what a planner would
 //! guess from values: [`MOST`] bounds every scan of a page, and one key is compared by `=`, several by `= any`.
@@ -9,47 +9,46 @@ mod list;
 
 use std::{borrow::Cow, fmt};
 
-use tokio_postgres::types::ToSql;
-
 use super::{
-    page::{Key, PageRequest, Tie},
-    row::DbKey,
+    page::{Key, PageRequest, TieBreaker},
+    value::{DbKey, Value},
 };
 pub(super) use branch::Branch;
 use branch::Limit;
 pub(super) use list::{List, With};
 
-pub(super) type Value = Box<dyn ToSql + Sync + Send>;
-
-/// Stands in a text for the head: see [`Snapshot`](super::Snapshot) for what takes its place.
-pub(super) const HEAD: &str = "{head}";
-
-/// The rows of the largest page that readers are given, and the one that tells whether there are more. A limit that is
-/// a parameter is taken for a tenth of the table by planners; this one stands in the text.
+/// The rows of the largest page that readers get, and the one that tells whether there are more. Planners take a limit that
+/// is a parameter for a tenth of the table; this one stands in the text.
 const MOST: i64 = 501;
 
 /// A text and its values.
+#[derive(Debug)]
 pub(super) struct Statement {
     pub(super) text: Cow<'static, str>,
     pub(super) values: Vec<Value>,
+    /// Will the same text come again? It is then kept as a prepared statement.
+    pub(super) repeats: bool,
 }
 
 impl Statement {
     pub(super) fn new(text: impl Into<Cow<'static, str>>, values: Vec<Value>) -> Self {
-        Statement { text: text.into(), values }
+        Statement { text: text.into(), values, repeats: true }
+    }
+
+    /// A text with numbers of one request in it, which does not come again.
+    pub(super) fn once(text: String) -> Self {
+        Statement { text: text.into(), values: Vec::new(), repeats: false }
     }
 
     /// A look-up by keys, which are `$1` and come before `values`. In the text, `{is}` compares a column with them, and
     /// `{wanted}` is a table of them, each once: `wanted(key)`.
     pub(super) fn by_keys<K: DbKey>(text: &str, keys: &[K], values: Vec<Value>) -> Self {
-        let (is, wanted, bound): (_, _, Value) = match keys {
-            [key] => {
-                ("= $1", format!("(select $1::{} as key) wanted", K::TYPE), Box::new(key.db()))
-            }
+        let (is, wanted, bound) = match keys {
+            [key] => ("= $1", format!("(select $1::{} as key) wanted", K::TYPE), (*key).into()),
             keys => (
                 "= any($1)",
                 format!("(select distinct unnest($1::{}[])) wanted(key)", K::TYPE),
-                Box::new(keys.iter().map(|key| key.db()).collect::<Vec<_>>()),
+                K::array(keys),
             ),
         };
         let mut all = Vec::with_capacity(values.len() + 1);
@@ -84,9 +83,9 @@ impl Slot {
     }
 }
 
-/// What a total may be kept in parts by.
-pub(super) trait Part: ToSql + Sync + Send + 'static {
-    /// Its type.
+/// A value of the column by whose values a total is kept in parts.
+pub(super) trait Part: Into<Value> {
+    /// Its type. A part is named by the text form of the value.
     const TYPE: &'static str;
 }
 
@@ -98,12 +97,12 @@ impl Part for bool {
     const TYPE: &'static str = "boolean";
 }
 
-/// A filter in the making.
+/// The conditions of a list, as they are put together.
 #[derive(Default)]
 pub(super) struct Filter {
     values: Vec<Value>,
     all: Vec<String>,
-    /// What the only condition in `all` compares with, when totals are kept for each value of it.
+    /// What the condition on the column compares with by which totals are kept in parts, and the column's type.
     part: Option<(Slot, &'static str)>,
     branches: Vec<Branch>,
     under: Option<Under>,
@@ -121,13 +120,13 @@ struct Under {
 }
 
 impl Filter {
-    /// Of a list that hangs under each of these; [`Filter::parent`] is to be in a condition.
+    /// The filter of a list that hangs under each of these; [`Filter::parent`] must stand in a condition.
     pub(super) fn under<K: DbKey>(parents: &[K]) -> Filter {
         let mut filter = Filter::default();
         let (key, table) = match parents {
-            [one] => (filter.bind(one.db()), None),
+            [one] => (filter.bind(*one), None),
             many => {
-                let keys = filter.bind(many.iter().map(|key| key.db()).collect::<Vec<_>>());
+                let keys = filter.bind(K::array(many));
                 let table = format!("unnest({keys}::{}[]) with ordinality w(key, nth)", K::TYPE);
                 (Slot::Parent, Some(table))
             }
@@ -146,22 +145,18 @@ impl Filter {
         self.under.as_ref().map_or(1, |under| under.count)
     }
 
-    /// Do rows begin with the number of the list they are of, from 1? They do so where there may be several.
+    /// Do rows begin with the number of their list, from 1? They do where there may be several.
     pub(super) fn numbered(&self) -> bool {
         self.under.as_ref().is_some_and(|under| under.table.is_some())
     }
 
-    pub(super) fn bind(&mut self, value: impl ToSql + Sync + Send + 'static) -> Slot {
-        self.values.push(Box::new(value));
+    pub(super) fn bind(&mut self, value: impl Into<Value>) -> Slot {
+        self.values.push(value.into());
         Slot::Bound(self.values.len())
     }
 
     /// A condition that holds for every row.
-    pub(super) fn and(
-        &mut self,
-        fragment: &'static str,
-        value: impl ToSql + Sync + Send + 'static,
-    ) {
+    pub(super) fn and(&mut self, fragment: &'static str, value: impl Into<Value>) {
         let slot = self.bind(value);
         self.fill(fragment, slot);
     }
@@ -172,11 +167,7 @@ impl Filter {
     }
 
     /// The same as [`Filter::and`], where there is a value.
-    pub(super) fn and_if<T: ToSql + Sync + Send + 'static>(
-        &mut self,
-        fragment: &'static str,
-        value: Option<T>,
-    ) {
+    pub(super) fn and_if<T: Into<Value>>(&mut self, fragment: &'static str, value: Option<T>) {
         if let Some(value) = value {
             self.and(fragment, value);
         }
@@ -266,31 +257,19 @@ impl Filter {
         Statement::new(text, self.values)
     }
 
-    /// The count by what is known already, where that is asked for: how many rows there are, or how many of one part. Rows
-    /// beyond the head are there already when the table is ahead of others, and are few.
+    /// The count by a total that is kept, where just that is asked for: all rows, or all of one part.
     fn total(&self, list: &List) -> Option<String> {
         let known = self.branches.is_empty()
             && self.under.is_none()
             && self.all.len() == usize::from(self.part.is_some());
         let name = list.total.filter(|_| known)?;
-        let part = self.part.map(|(part, of)| format!(" || '/' || {part}::{of}"));
-        let part = part.unwrap_or_default();
-        let total =
-            format!("coalesce((select rows from derived.totals where name = '{name}'{part}), 0)");
-        let Some(position) = list.position else {
-            return Some(format!("select {total}"));
+        let part = match self.part {
+            Some((part, of)) => format!("({part}::{of})::text"),
+            None => "''".to_owned(),
         };
-        // Both ends: of all that lies beyond something, planners expect a third of the table.
-        let mut ahead = format!(
-            "select count(*) from {} where {position} > {HEAD} and {position} < {}",
-            list.table,
-            i64::MAX
-        );
-        for condition in &self.all {
-            ahead.push_str(" and ");
-            ahead.push_str(condition);
-        }
-        Some(format!("select {total} - ({ahead})"))
+        Some(format!(
+            "select coalesce((select rows from derived.totals where name = '{name}' and part = {part}), 0)"
+        ))
     }
 
     /// The branches within the bounds of a page. A nullable sort column makes two branches of one: rows with a value,
@@ -306,7 +285,7 @@ impl Filter {
         let bounded = |mut branch: Branch, above: Option<Place>, below: Option<Place>| {
             for (place, sign) in [(above, '>'), (below, '<')] {
                 if let Some(place) = place {
-                    branch.conditions.push(list.beyond(place.sort, sign, place.tie));
+                    branch.conditions.push(list.beyond(place.sort, sign, place.tie_breaker));
                 }
             }
             branch
@@ -323,7 +302,7 @@ impl Filter {
         let mut within = Vec::with_capacity(branches.len() * 2);
         for branch in branches {
             if !with_value && !without {
-                // With both bounds: a value that is bound and stands nowhere has no type, and Postgres refuses it.
+                // With both bounds: a value that is bound and stands nowhere has no type, and PostgreSQL refuses it.
                 let mut branch = bounded(branch, above, below);
                 branch.conditions.push("false".to_owned());
                 within.push(branch);
@@ -345,16 +324,16 @@ impl Filter {
     }
 
     fn place(&mut self, key: &Key, list: &List) -> Place {
-        let tie = match &key.tie {
-            Tie::Uuid(key) => self.bind(*key),
-            Tie::Bytes(key) => self.bind(key.clone()),
-            Tie::Position(key) => self.bind(*key),
+        let tie_breaker = match &key.tie_breaker {
+            TieBreaker::Uuid(key) => self.bind(*key),
+            TieBreaker::Bytes(key) => self.bind(key.clone()),
+            TieBreaker::Position(key) => self.bind(*key),
         };
         let sort = match (list.sort, list.nullable, key.sort) {
             (None, _, _) | (Some(_), true, None) => None,
             (Some(_), _, sort) => Some(self.bind(sort.unwrap_or(i64::MIN))),
         };
-        Place { sort, tie }
+        Place { sort, tie_breaker }
     }
 }
 
@@ -362,7 +341,7 @@ impl Filter {
 #[derive(Clone, Copy, Debug)]
 struct Place {
     sort: Option<Slot>,
-    tie: Slot,
+    tie_breaker: Slot,
 }
 
 #[cfg(test)]

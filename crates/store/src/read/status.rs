@@ -1,56 +1,94 @@
-//! How far everything is, as of the same moment as the rest of an answer.
+//! How far everything is, in the same snapshot as the rest of an answer.
 
 use chrono::{DateTime, Utc};
 
-use super::{snapshot::Snapshot, statement::Statement};
-use crate::{error::Result, log::Position, sources::Source, watermarks::Watermark};
+use super::{row::Columns, snapshot::Snapshot, statement::Statement};
+use crate::{
+    error::Result,
+    log::Position,
+    watermarks::{Rebuild, Watermark},
+};
 
 /// How far everything is.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
-    /// Up to where readers see.
+    /// The served head.
     pub head: Position,
-    /// The newest envelope in the log.
+    /// The position of the newest envelope in the log.
     pub log_head: Position,
-    /// Where envelopes come from, by name.
-    pub sources: Vec<Source>,
-    /// How far each projection is, by name.
+    /// The sources of envelopes, by name.
+    pub sources: Vec<SourceStatus>,
+    /// The projections, by name.
     pub projections: Vec<Watermark>,
-    /// How many envelopes could not be stored.
+    /// The number of envelopes that the log could not take.
     pub parked: u64,
+}
+
+/// How one source is doing. Its progress is of no use to readers, and may have many parts.
+#[derive(Clone, Debug)]
+pub struct SourceStatus {
+    /// Its name, unique in a deployment.
+    pub name: String,
+    /// The kind of node.
+    pub kind: String,
+    /// Is a stream open?
+    pub connected: bool,
+    /// When the newest envelope came from it.
+    pub last_envelope_at: Option<DateTime<Utc>>,
+    /// What is wrong, in words.
+    pub error: Option<String>,
+}
+
+impl Status {
+    /// The number of envelopes that are served.
+    #[must_use]
+    pub fn envelopes(&self) -> u64 {
+        let one = self.projections.iter().find(|one| one.name == "envelopes");
+        // Positions are dense.
+        one.map_or(0, |one| u64::try_from(one.position.0).unwrap_or(0))
+    }
+}
+
+fn source(columns: &mut Columns<'_>) -> Result<SourceStatus> {
+    Ok(SourceStatus {
+        name: columns.get()?,
+        error: columns.get()?,
+        kind: columns.get()?,
+        connected: columns.get()?,
+        last_envelope_at: columns.get()?,
+    })
+}
+
+fn projection(columns: &mut Columns<'_>) -> Result<Watermark> {
+    let (name, error) = (columns.get()?, columns.get()?);
+    columns.skip(3);
+    Ok(Watermark {
+        name,
+        error,
+        version: columns.get()?,
+        position: Position(columns.get()?),
+        stale: columns.get()?,
+        rebuild: match (columns.get::<Option<i32>>()?, columns.get::<Option<i64>>()?) {
+            (Some(version), Some(position)) => Some(Rebuild { version, position: Position(position) }),
+            _ => None,
+        },
+    })
 }
 
 impl Snapshot {
     /// How far everything is.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn status(&self) -> Result<Status> {
         let mut status = Status::default();
         let rows = self.rows(Statement::new(STATUS, Vec::new())).await?;
         for mut columns in rows.iter() {
             match columns.get::<i32>()? {
-                SOURCE => status.sources.push(Source {
-                    name: columns.get()?,
-                    kind: columns.get()?,
-                    cursor: columns.get::<Option<Vec<u8>>>()?.map(Into::into),
-                    connected: columns.get()?,
-                    last_envelope_at: columns.get::<Option<DateTime<Utc>>>()?,
-                    error: columns.get()?,
-                    updated_at: columns.get()?,
-                }),
-                PROJECTION => {
-                    let name = columns.get()?;
-                    columns.skip(6);
-                    status.projections.push(Watermark {
-                        name,
-                        version: columns.get()?,
-                        position: Position(columns.get()?),
-                        rebuilding: columns.get()?,
-                    });
-                }
+                SOURCE => status.sources.push(source(&mut columns)?),
+                PROJECTION => status.projections.push(projection(&mut columns)?),
                 _ => {
-                    columns.skip(8);
+                    columns.skip(6);
                     status.parked = columns.count()?;
                 }
             }
@@ -64,14 +102,16 @@ impl Snapshot {
 const SOURCE: i32 = 1;
 const PROJECTION: i32 = 2;
 
-/// Three kinds of rows in one statement, so that a glance can ask it: sources, projections, and one with what is parked.
+/// Three kinds of rows, so that one statement is enough: sources, projections, and one row with the number of parked
+/// envelopes.
 const STATUS: &str = "
-    select 1 as what, name, kind, cursor, connected, last_envelope_at, error, updated_at,
-           null::integer as version, null::bigint as position, null::boolean as rebuilding
+    select 1 as what, name, error, kind, connected, last_envelope_at,
+           null::integer as version, null::bigint as position, null::boolean as stale,
+           null::integer as building, null::bigint as built
       from ground.sources
      union all
-    select 2, name, null, null, null, null, null, null, version, position, position < rebuild_to
-      from derived.watermarks
+    select 2, name, w.error, null, null, null, w.version, w.position, name = any(served.stale), r.version, r.position
+      from derived.watermarks w left join derived.rebuilds r using (name) cross join derived.served
      union all
-    select 3, null, null, null, null, null, null, null, null, (select count(*) from ground.parked), null
+    select 3, null, null, null, null, null, null, rows, null, null, null from ground.counts where name = 'parked'
      order by what, name";

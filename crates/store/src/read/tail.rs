@@ -1,14 +1,14 @@
-//! What is new, in the order of the log: what live readers follow. Positions become visible in their own order, so who
-//! has read up to one and goes on from there misses nothing and sees nothing twice.
+//! What subscriptions follow: rows in the order of the log. Positions become visible in ascending order, so a follower that
+//! has read a table up to one position and goes on from there misses no row and sees none twice.
 
 use wire::Address;
 
 use super::{
     ContactBundle, ContactBundleFilter, Envelope, EnvelopeFilter, EnvelopeOrder, Invite,
     InviteFilter, Page, Topic, Welcome, WelcomeFilter, contact_bundles, invites,
-    page::{Key, PageRequest, Tie},
+    page::{Key, PageRequest, TieBreaker},
     row::Columns,
-    snapshot::{HEADS, Heads, Snapshot},
+    snapshot::{Heads, Snapshot, heads},
     statement::{Filter, List},
     welcomes,
 };
@@ -18,9 +18,10 @@ use crate::{database::Store, error::Result, log::Position, time};
 #[derive(Clone, Copy, Debug)]
 struct LogOrder;
 
-/// From behind one position to another, in the order of the log.
+/// The rows behind one position up to another, in the order of the log.
 fn span(after: Position, upto: Position, limit: u32) -> PageRequest<LogOrder> {
-    let at = |position| Some(Key { sort: None, tie: Tie::Position(position) });
+    let at =
+        |position| Some(Key { sort: None, tie_breaker: TieBreaker::Position(position) });
     PageRequest {
         after: at(after.0),
         before: at(upto.0.saturating_add(1)),
@@ -28,40 +29,109 @@ fn span(after: Position, upto: Position, limit: u32) -> PageRequest<LogOrder> {
     }
 }
 
-impl Store {
-    /// How far readers and the log are, without holding the moment.
-    ///
-    /// # Errors
-    /// When Postgres fails.
-    pub async fn heads(&self) -> Result<Heads> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(HEADS).await?;
-        let row = client.query_one(&statement, &[]).await?;
-        Heads::from_columns(&mut Columns::of(&row, 0))
+/// The position of each table that is followed: no row will appear at or behind it any more. It is the served head, unless
+/// the table's projection is stale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Followed {
+    /// Of envelopes together with their topics.
+    pub envelopes: Position,
+    /// Of invitations.
+    pub invites: Position,
+    /// Of contact bundles.
+    pub contact_bundles: Position,
+    /// Of welcomes.
+    pub welcomes: Position,
+}
+
+impl Followed {
+    fn from_columns(columns: &mut Columns<'_>) -> Result<Followed> {
+        Ok(Followed {
+            envelopes: Position(columns.get()?),
+            invites: Position(columns.get()?),
+            contact_bundles: Position(columns.get()?),
+            welcomes: Position(columns.get()?),
+        })
+    }
+
+    /// For each table the later of both positions.
+    #[must_use]
+    pub fn max(self, other: Followed) -> Followed {
+        Followed {
+            envelopes: self.envelopes.max(other.envelopes),
+            invites: self.invites.max(other.invites),
+            contact_bundles: self.contact_bundles.max(other.contact_bundles),
+            welcomes: self.welcomes.max(other.welcomes),
+        }
+    }
+
+    /// Is any table further than it is in `other`?
+    #[must_use]
+    pub fn is_beyond(self, other: Followed) -> bool {
+        self.max(other) != other
+    }
+
+    /// The same position for all tables.
+    #[must_use]
+    pub fn all(position: Position) -> Followed {
+        Followed {
+            envelopes: position,
+            invites: position,
+            contact_bundles: position,
+            welcomes: position,
+        }
     }
 }
 
+/// The positions of the tables. What shows an envelope shows its topic as well, so envelopes wait for topics.
+macro_rules! followed {
+    () => {
+        "coalesce(min(w.position) filter (where w.name in ('envelopes', 'topics')), 0),
+         coalesce(min(w.position) filter (where w.name = 'invites'), 0),
+         coalesce(min(w.position) filter (where w.name = 'contact_bundles'), 0),
+         coalesce(min(w.position) filter (where w.name = 'welcomes'), 0)
+           from derived.watermarks w"
+    };
+}
+
 impl Store {
-    /// Where the present begins, for who follows from now on: what readers see by now is past. While a table is built anew
-    /// they see less than before, but what comes back up to where it was is no news.
+    /// How far the log is, what is served, and each table that is followed, at one moment.
     ///
     /// # Errors
-    /// When Postgres fails.
-    pub async fn present(&self) -> Result<Position> {
-        const PRESENT: &str = "
-            select greatest(position, (select max(rebuild_to) from derived.watermarks where position < rebuild_to))
-              from derived.served";
-        let client = self.client().await?;
-        let statement = client.prepare_cached(PRESENT).await?;
-        Ok(Position(client.query_one(&statement, &[]).await?.get(0)))
+    /// When PostgreSQL fails.
+    pub async fn followed(&self) -> Result<(Heads, Followed)> {
+        const FOLLOWED: &str = concat!(
+            "select heads.*, marks.* from (",
+            heads!(),
+            ") heads cross join (select ",
+            followed!(),
+            ") marks"
+        );
+        let mut connection = self.connection().await?;
+        let row = sqlx::query(FOLLOWED).fetch_one(&mut *connection).await?;
+        let mut columns = Columns::of(&row, 0);
+        Ok((Heads::from_columns(&mut columns)?, Followed::from_columns(&mut columns)?))
     }
 }
 
 impl Snapshot {
+    /// The position of each table that is followed, in this snapshot. A transaction in which nothing is stale knows it
+    /// already.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn followed(&self) -> Result<Followed> {
+        if self.is_transaction() && self.stale().is_empty() {
+            return Ok(Followed::all(self.head()));
+        }
+        let marks =
+            self.find(concat!("select ", followed!()), Vec::new(), Followed::from_columns).await?;
+        Ok(marks.into_iter().next().unwrap_or_default())
+    }
+
     /// Envelopes behind `after` and not beyond `upto`, in the order of the log.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn envelopes_since(
         &self,
         filter: &EnvelopeFilter,
@@ -81,10 +151,10 @@ impl Snapshot {
         self.envelopes(filter, &request).await
     }
 
-    /// Invitations whose first copy stands there.
+    /// Invitations whose first copy lies in that range.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn invites_since(
         &self,
         filter: &InviteFilter,
@@ -92,15 +162,15 @@ impl Snapshot {
         upto: Position,
         limit: u32,
     ) -> Result<Page<Invite>> {
-        let list = List { sort: None, tie: "first_position", ..invites::LIST };
+        let list = List { sort: None, tie_breaker: "first_position", ..invites::LIST };
         let filter = filter.filter(Filter::default());
         self.page(&list, filter, &span(after, upto, limit), Invite::from_columns).await
     }
 
-    /// Contact bundles that stand there. With `current_only`, those that are current as of this moment.
+    /// Contact bundles in that range. With `current_only`, those that are current in this snapshot.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn contact_bundles_since(
         &self,
         filter: &ContactBundleFilter,
@@ -113,10 +183,10 @@ impl Snapshot {
         self.page(&list, filter, &span(after, upto, limit), ContactBundle::from_columns).await
     }
 
-    /// Welcomes that stand there.
+    /// Welcomes in that range.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn welcomes_since(
         &self,
         filter: &WelcomeFilter,
@@ -146,13 +216,13 @@ fn is(wanted: Option<Address>, address: Address) -> bool {
 }
 
 impl EnvelopeFilter {
-    /// Must the topic be known to tell whether an envelope matches?
+    /// Is the topic needed to decide whether an envelope matches?
     #[must_use]
     pub fn needs_topic(&self) -> bool {
         self.account.is_some()
     }
 
-    /// Would a list with this filter have this envelope? `topic` is the envelope's own, where it is needed.
+    /// Would a list with this filter contain this envelope? `topic` is the envelope's own, where it is needed.
     #[must_use]
     pub fn matches(&self, envelope: &Envelope, topic: Option<&Topic>) -> bool {
         any_of(self.topics.as_ref(), &envelope.topic_key)
@@ -169,7 +239,7 @@ impl EnvelopeFilter {
 }
 
 impl InviteFilter {
-    /// Would a list with this filter have this invitation?
+    /// Would a list with this filter contain this invitation?
     #[must_use]
     pub fn matches(&self, invite: &Invite) -> bool {
         is(self.sender, invite.sender)
@@ -184,7 +254,7 @@ impl InviteFilter {
 }
 
 impl ContactBundleFilter {
-    /// Would a list with this filter have this bundle, but for `current_only`, which takes a look at others?
+    /// Would a list with this filter contain this bundle, apart from `current_only`, which depends on other bundles?
     #[must_use]
     pub fn matches(&self, bundle: &ContactBundle) -> bool {
         is(self.account, bundle.account)
@@ -196,7 +266,7 @@ impl ContactBundleFilter {
 }
 
 impl WelcomeFilter {
-    /// Would a list with this filter have this welcome?
+    /// Would a list with this filter contain this welcome?
     #[must_use]
     pub fn matches(&self, welcome: &Welcome) -> bool {
         self.installation.is_none_or(|wanted| wanted == welcome.installation)

@@ -4,8 +4,8 @@ use uuid::Uuid;
 use wire::{Address, TopicKind};
 
 use super::{
-    page::{Key, Keyed, Page, PageRequest, Tie, TieKind},
-    row::{Columns, DbKey as _},
+    page::{Key, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind},
+    row::Columns,
     snapshot::Snapshot,
     statement::{Branch, Filter, List},
 };
@@ -36,13 +36,19 @@ pub struct Topic {
 
 macro_rules! columns {
     () => {
-        "key, name, kind, owner, peer, envelope_count, byte_count, first_seen_ns, last_seen_ns"
+        "key, name, kind, owner, peer, envelope_count, byte_count, n.first_seen_ns, last_seen_ns"
+    };
+}
+
+macro_rules! names_and_counts {
+    () => {
+        "derived.topic_names n join derived.topic_counts c using (key)"
     };
 }
 
 impl Topic {
     fn from_columns(columns: &mut Columns<'_>) -> Result<Topic> {
-        columns.table("derived.topics");
+        columns.table("derived.topic_names");
         Ok(Topic {
             key: columns.get()?,
             name: columns.get()?,
@@ -69,7 +75,7 @@ pub enum TopicOrder {
 }
 
 impl Keyed<TopicOrder> for Topic {
-    const TIE: TieKind = TieKind::Uuid;
+    const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Uuid;
 
     fn key(&self, order: TopicOrder) -> Key {
         let sort = match order {
@@ -77,7 +83,7 @@ impl Keyed<TopicOrder> for Topic {
             TopicOrder::FirstSeen => time::to_db(self.first_seen_ns),
             TopicOrder::EnvelopeCount => i64::try_from(self.envelope_count).unwrap_or(i64::MAX),
         };
-        Key { sort: Some(sort), tie: Tie::Uuid(self.key) }
+        Key { sort: Some(sort), tie_breaker: TieBreaker::Uuid(self.key) }
     }
 }
 
@@ -125,7 +131,7 @@ impl TopicFilter {
                 filter.and_if("name collate \"C\" < ?", after_prefix(prefix));
             }
         }
-        let account = self.account.map(|account| filter.bind(account.db()));
+        let account = self.account.map(|account| filter.bind(account));
         let mut named = filter.parent().into_iter().chain(account);
         // The first decides which indexes are read; another only sifts.
         if let Some(account) = named.next() {
@@ -168,10 +174,10 @@ fn after_prefix(prefix: &str) -> Option<String> {
 }
 
 const NAMES: &str = "derived.topic_names n";
-const NAMES_AND_COUNTS: &str = "derived.topic_names n join derived.topic_counts c using (key)";
+const NAMES_AND_COUNTS: &str = names_and_counts!();
 
 fn list(order: TopicOrder) -> List {
-    let (sort, tie) = match order {
+    let (sort, tie_breaker) = match order {
         TopicOrder::LastSeen => ("c.last_seen_ns", "c.key"),
         TopicOrder::FirstSeen => ("n.first_seen_ns", "n.key"),
         TopicOrder::EnvelopeCount => ("c.envelope_count", "c.key"),
@@ -181,8 +187,7 @@ fn list(order: TopicOrder) -> List {
         table: NAMES_AND_COUNTS,
         sort: Some(sort),
         nullable: false,
-        tie,
-        position: None,
+        tie_breaker,
         total: Some("topics"),
         with: None,
     }
@@ -192,7 +197,7 @@ impl Snapshot {
     /// A page of topics.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn topics(
         &self,
         filter: &TopicFilter,
@@ -210,7 +215,7 @@ impl Snapshot {
     /// How many topics.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_topics(&self, filter: &TopicFilter) -> Result<u64> {
         self.count(&filter.counted(), filter.filter(Filter::default(), None)).await
     }
@@ -219,7 +224,7 @@ impl Snapshot {
     /// read.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn topics_of(
         &self,
         accounts: &[Address],
@@ -233,7 +238,7 @@ impl Snapshot {
     /// How many topics say each of these wallets, in their order.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_topics_of(
         &self,
         accounts: &[Address],
@@ -245,10 +250,10 @@ impl Snapshot {
     /// The topics that have these keys.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn topics_by_key(&self, keys: &[Uuid]) -> Result<Vec<Topic>> {
         self.find_by(
-            concat!("select ", columns!(), " from derived.topics where key {is}"),
+            concat!("select ", columns!(), " from ", names_and_counts!(), " where n.key {is}"),
             keys,
             Vec::new(),
             Topic::from_columns,

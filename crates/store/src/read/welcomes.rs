@@ -3,8 +3,8 @@
 use wire::{Digest, WrapperAlgorithm};
 
 use super::{
-    page::{Key as Place, Keyed, Page, PageRequest, Tie, TieKind, TimeOrder},
-    row::{Columns, DbKey as _},
+    page::{Key as Place, Keyed, Page, PageRequest, TieBreaker, TieBreakerKind, TimeOrder},
+    row::Columns,
     snapshot::Snapshot,
     statement::{Filter, List},
 };
@@ -64,10 +64,10 @@ impl Welcome {
 }
 
 impl Keyed<TimeOrder> for Welcome {
-    const TIE: TieKind = TieKind::Position;
+    const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Position;
 
     fn key(&self, _: TimeOrder) -> Place {
-        Place { sort: Some(time::to_db(self.published_ns)), tie: Tie::Position(self.position.0) }
+        Place { sort: Some(time::to_db(self.published_ns)), tie_breaker: TieBreaker::Position(self.position.0) }
     }
 }
 
@@ -87,7 +87,7 @@ impl WelcomeFilter {
         if let Some(installation) = filter.parent() {
             filter.fill("installation = ?", installation);
         }
-        filter.and_if("installation = ?", self.installation.map(|key| key.db()));
+        filter.and_if("installation = ?", self.installation);
         filter.and_if("published_ns >= ?", self.after.map(time::to_db));
         filter.and_if("published_ns < ?", self.before.map(time::to_db));
         filter
@@ -99,8 +99,7 @@ pub(super) const LIST: List = List {
     table: "derived.welcomes",
     sort: Some("published_ns"),
     nullable: false,
-    tie: "position",
-    position: Some("position"),
+    tie_breaker: "position",
     total: Some("welcomes"),
     with: None,
 };
@@ -109,7 +108,7 @@ impl Snapshot {
     /// A page of welcomes.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn welcomes(
         &self,
         filter: &WelcomeFilter,
@@ -122,7 +121,7 @@ impl Snapshot {
     /// How many welcomes.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_welcomes(&self, filter: &WelcomeFilter) -> Result<u64> {
         self.count(&LIST, filter.filter(Filter::default())).await
     }
@@ -131,7 +130,7 @@ impl Snapshot {
     /// are read.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn welcomes_of(
         &self,
         installations: &[[u8; 32]],
@@ -145,7 +144,7 @@ impl Snapshot {
     /// How many welcomes each of these installations has, in their order.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn count_welcomes_of(
         &self,
         installations: &[[u8; 32]],
@@ -157,13 +156,13 @@ impl Snapshot {
     /// The welcomes that stand at these positions.
     ///
     /// # Errors
-    /// When Postgres fails.
+    /// When PostgreSQL fails.
     pub async fn welcomes_by_position(&self, positions: &[Position]) -> Result<Vec<Welcome>> {
         self.find_by(
             concat!(
                 "select ",
                 columns!(),
-                " from derived.welcomes where position {is} and position <= {head}"
+                " from derived.welcomes where position {is}"
             ),
             positions,
             Vec::new(),

@@ -47,6 +47,21 @@ pub fn admit(envelope: &Envelope) -> Result<&str, Refused> {
     Ok(name)
 }
 
+/// Can an envelope be kept whose source numbers its envelopes? Topics of such sources are any bytes.
+///
+/// # Errors
+/// Why it cannot.
+pub fn admit_numbered(envelope: &Envelope) -> Result<(), Refused> {
+    match envelope.topic.len() {
+        0 => Err(Refused::TopicEmpty),
+        length if length > MAX_TOPIC_BYTES => Err(Refused::TopicTooLong(length)),
+        _ if envelope.message.len() > MAX_MESSAGE_BYTES => {
+            Err(Refused::MessageTooLong(envelope.message.len()))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -76,5 +91,15 @@ mod tests {
         for (envelope, reason) in cases {
             assert_eq!(admit(&envelope), Err(reason));
         }
+    }
+
+    #[test]
+    fn topics_of_numbered_envelopes_are_any_bytes() {
+        assert_eq!(admit_numbered(&envelope(vec![0, 0xff], 0)), Ok(()));
+        assert_eq!(admit_numbered(&envelope("", 0)), Err(Refused::TopicEmpty));
+        let long = envelope(vec![0; MAX_TOPIC_BYTES + 1], 0);
+        assert_eq!(admit_numbered(&long), Err(Refused::TopicTooLong(MAX_TOPIC_BYTES + 1)));
+        let large = envelope("/a", MAX_MESSAGE_BYTES + 1);
+        assert_eq!(admit_numbered(&large), Err(Refused::MessageTooLong(MAX_MESSAGE_BYTES + 1)));
     }
 }

@@ -15,7 +15,7 @@ mod private_store;
 mod undecodable;
 mod welcome;
 
-pub use admit::{MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES, Refused, admit};
+pub use admit::{MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES, Refused, admit, admit_numbered};
 pub use contact::{BundleForm, ContactBundle};
 pub use invite::Invite;
 pub use keys::{KeyBundle, Party, PublicKey};

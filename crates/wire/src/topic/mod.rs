@@ -3,6 +3,9 @@
 use crate::{Address, Generation, TopicKind};
 
 pub mod name;
+mod text;
+
+pub use text::{from_text, to_text};
 
 /// What a topic's name says.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

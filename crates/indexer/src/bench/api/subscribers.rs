@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use store::{Page, Projector, Store};
+use store::{Projector, Store};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -86,8 +86,7 @@ pub(super) async fn measure(
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / u32::try_from(each_second)?);
     for envelope in envelopes.into_iter().take(each_second * seconds) {
         ticks.tick().await;
-        let page = Page { source: "bench".into(), cursor: None, envelopes: vec![envelope] };
-        appended += store.append(&[page]).await?.fresh;
+        appended += store.append(&[limits::page([envelope])]).await?.fresh;
     }
     let (appended_at, wanted) = (Instant::now(), appended * subscribers);
     let mut last = (began.elapsed(), delivered.load(Ordering::Relaxed));

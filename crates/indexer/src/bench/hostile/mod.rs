@@ -10,7 +10,7 @@ use api::hostile::{Conversation, Due, Request, conversations, requests};
 use neighbour::Waits;
 use send::{Outcome, Said};
 use serde_json::json;
-use store::{Page, Projector, Store};
+use store::{Projector, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::{child::Process, limits, machine};
@@ -190,8 +190,7 @@ async fn fill(database: &str, envelopes: usize) -> anyhow::Result<()> {
     store.migrate().await?;
     store.extend_partitions().await?;
     for part in limits::envelopes(envelopes).chunks(1_000) {
-        let page = Page { source: "bench".into(), cursor: None, envelopes: part.to_vec() };
-        store.append(&[page]).await?;
+        store.append(&[limits::page(part.iter().cloned())]).await?;
     }
     let head = store.head().await?;
     let mut projector = Projector::new(store, Arc::default(), store::projector::Config::default());

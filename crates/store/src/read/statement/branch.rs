@@ -1,10 +1,10 @@
-//! Scans: each way to the rows of a list is one, in an index of its own.
+//! Scans: each way to the rows of a list is a scan of an index of its own.
 
 use std::fmt::Write as _;
 
-use super::{HEAD, List, MOST, Slot};
+use super::{List, MOST, Slot};
 
-/// One way to the rows: a scan of its own, in an index of its own. Several are merged; no row may come by two of them.
+/// One way to the rows. Several are merged; no row may be found by two of them.
 #[derive(Clone, Debug, Default)]
 pub(in crate::read) struct Branch {
     pub(super) conditions: Vec<String>,
@@ -18,7 +18,7 @@ impl Branch {
         self
     }
 
-    /// One scan for each row of `rows`, to which `condition` ties it.
+    /// One scan for each row of `rows`, which `condition` compares with.
     pub(in crate::read) fn each(
         mut self,
         rows: &'static str,
@@ -32,8 +32,7 @@ impl Branch {
 
     fn select(&self, list: &List, columns: &str) -> String {
         let mut text = format!("select {columns} from {}", list.table);
-        let seen = list.position.map(|position| format!("{position} <= {HEAD}"));
-        for (nth, condition) in seen.iter().chain(&self.conditions).enumerate() {
+        for (nth, condition) in self.conditions.iter().enumerate() {
             let _ = write!(text, " {} {condition}", if nth == 0 { "where" } else { "and" });
         }
         text
@@ -75,8 +74,8 @@ impl Limit {
     fn first(self, text: &str, list: &List, descending: bool) -> String {
         let (slot, order) = (self.slot, list.order(descending));
         if self.usual {
-            // Postgres reads no more of a subquery than it is asked for. It keeps its order, but what is joined to it is
-            // sorted once more unless that is said again.
+            // PostgreSQL reads no more of a subquery than it needs. It keeps the subquery's order, but sorts what is joined to
+            // it once more unless the order is repeated.
             let again = list.bare_order(descending);
             format!(
                 "select * from ({text} order by {order} limit {MOST}) usual order by {again} limit {slot}"

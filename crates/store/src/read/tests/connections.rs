@@ -1,6 +1,8 @@
-//! Connections: who borrows which, and what becomes of a statement that nobody waits for any more.
+//! Which connections are borrowed, and how statements end that nobody waits for any more.
 
 use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::{
     database::{Options, Store},
@@ -13,9 +15,9 @@ async fn backend(snapshot: &Snapshot) -> i32 {
     pids.await.unwrap().pop().unwrap()
 }
 
-#[tokio::test]
-async fn near_connections_are_borrowed_first_and_the_others_when_they_are_busy() {
-    let db = TestDatabase::migrated().await;
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn near_connections_are_borrowed_first_and_the_others_when_they_are_busy(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
     let common = Store::open(Options { max_connections: 1, ..Options::new(db.url()) }).unwrap();
     let near = common.near(1).unwrap();
     let (first, second) = (near.snapshot().await.unwrap(), near.snapshot().await.unwrap());
@@ -33,21 +35,21 @@ async fn near_connections_are_borrowed_first_and_the_others_when_they_are_busy()
     again.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_statement_that_nobody_waits_for_is_stopped() {
-    let db = TestDatabase::migrated().await;
-    let store = Store::open(Options { max_connections: 2, ..Options::new(db.url()) }).unwrap();
-    let watcher = db.store.client().await.unwrap();
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_statement_that_nobody_waits_for_is_stopped(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
+    let options = Options { max_connections: 2, readers: true, ..Options::new(db.url()) };
+    let store = Store::open(options).unwrap();
     let sleeping = async || -> i64 {
         let sql = "select count(*) from pg_stat_activity
                     where datname = current_database() and state = 'active' and query like '%pg_sleep(61)%'
                       and pid <> pg_backend_pid()";
-        watcher.query_one(sql, &[]).await.unwrap().get(0)
+        db.value(sql).await
     };
-    // Many more than there are connections: each turn has to wait for what the one before it left.
+    // Many more than there are connections: each turn has to wait until an earlier statement has ended.
     for turn in 0..6 {
         let snapshot = match turn % 2 {
-            0 => store.glance().await.unwrap(),
+            0 => store.single_statement().await.unwrap(),
             _ => store.snapshot().await.unwrap(),
         };
         let asked = snapshot
@@ -63,5 +65,5 @@ async fn a_statement_that_nobody_waits_for_is_stopped() {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    panic!("a statement goes on without anybody");
+    panic!("a statement runs on that nobody waits for");
 }

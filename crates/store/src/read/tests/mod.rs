@@ -1,21 +1,24 @@
-//! Reads of real traffic.
+//! Reads of captured traffic.
 
 mod connections;
+mod copies;
 pub(super) mod explain;
-mod glance;
 mod paging;
 mod parents;
-mod served;
+mod single;
+mod stale;
+mod swap;
 mod totals;
 mod welcomes;
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use wire::{Envelope as Published, TopicKind, Verifier};
 
 use super::*;
 use crate::{
-    append,
+    append::{self, Record},
     log::topic_key,
     projector::{Config, Projector},
     testing::{TestDatabase, envelope},
@@ -33,8 +36,8 @@ fn capture() -> Vec<Published> {
 }
 
 /// The capture, and what it lacks: conversations without a readable message, equal and extreme times.
-async fn indexed() -> TestDatabase {
-    let db = TestDatabase::migrated().await;
+pub(super) async fn indexed(options: PgConnectOptions) -> TestDatabase {
+    let db = TestDatabase::on(options).await;
     let mut envelopes = capture();
     for n in 0..40_u64 {
         let topic = format!("/xmtp/0/m-{}/proto", "x".repeat(1 + usize::try_from(n).unwrap()));
@@ -46,11 +49,16 @@ async fn indexed() -> TestDatabase {
         envelopes.push(envelope("/elsewhere/\u{10FFFF}", n, b"nor this"));
     }
     for part in envelopes.chunks(500) {
-        let page = append::Page { source: "node".into(), cursor: None, envelopes: part.to_vec() };
-        db.store.append(&[page]).await.unwrap();
+        append(&db, part.to_vec()).await;
     }
     project(&db).await;
     db
+}
+
+async fn append(db: &TestDatabase, envelopes: Vec<Published>) {
+    let records = envelopes.into_iter().map(Record::from).collect();
+    let page = append::Page { source: "node".into(), progress: Vec::new(), records };
+    db.store.append(&[page]).await.unwrap();
 }
 
 async fn project(db: &TestDatabase) {
@@ -60,9 +68,9 @@ async fn project(db: &TestDatabase) {
         .unwrap();
 }
 
-#[tokio::test]
-async fn look_ups_by_key_give_what_lists_give() {
-    let db = indexed().await;
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn look_ups_by_key_give_what_lists_give(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = indexed(options).await;
     let snapshot = db.store.snapshot().await.unwrap();
     let first = PageRequest::first(EnvelopeOrder::Indexed, false, ALL);
     let envelopes = snapshot.envelopes(&EnvelopeFilter::default(), &first).await.unwrap().rows;
@@ -73,14 +81,6 @@ async fn look_ups_by_key_give_what_lists_give() {
     assert!(found == envelopes);
 
     let some = &envelopes[..300];
-    let payloads: Vec<_> = some.iter().map(|e| e.payload_key).collect();
-    let keys: HashSet<_> = payloads.iter().copied().collect();
-    let found =
-        snapshot.envelopes_by_payload(&keys.iter().copied().collect::<Vec<_>>()).await.unwrap();
-    let copies: Vec<_> =
-        envelopes.iter().filter(|e| keys.contains(&e.payload_key)).cloned().collect();
-    assert!(found == copies);
-
     let digests: Vec<_> = some.iter().map(|e| e.digest).collect();
     let found = snapshot.envelopes_by_digest(&digests).await.unwrap();
     assert!(found.iter().eq(envelopes.iter().filter(|e| digests.contains(&e.digest))));
@@ -97,7 +97,7 @@ async fn look_ups_by_key_give_what_lists_give() {
     }
 
     let name = "/xmtp/0/m-x/proto";
-    let topics = snapshot.topics_by_key(&[topic_key(name), topic_key("nowhere")]).await.unwrap();
+    let topics = snapshot.topics_by_key(&[topic_key(name.as_bytes()), topic_key(b"nowhere")]).await.unwrap();
     assert_eq!(topics.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), [name]);
     let unread = envelopes.iter().find(|e| e.topic_key == topics[0].key).unwrap().position;
     let reasons = snapshot.undecodables_at(&[unread, positions[0]]).await.unwrap();
@@ -105,14 +105,10 @@ async fn look_ups_by_key_give_what_lists_give() {
     snapshot.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_snapshot_stays_at_its_moment_and_tells_how_far_it_is_behind() {
-    let db = TestDatabase::migrated().await;
-    let append = async |n: u64| {
-        let envelopes = vec![envelope("/xmtp/0/m-x/proto", n, b"x")];
-        let page = append::Page { source: "node".into(), cursor: None, envelopes };
-        db.store.append(&[page]).await.unwrap();
-    };
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_snapshot_stays_at_its_moment_and_tells_how_far_it_is_behind(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
+    let append = async |n: u64| append(&db, vec![envelope("/xmtp/0/m-x/proto", n, b"x")]).await;
     let all = PageRequest::first(EnvelopeOrder::Indexed, false, ALL);
     let filter = EnvelopeFilter::default();
     append(1).await;
@@ -141,20 +137,21 @@ async fn a_snapshot_stays_at_its_moment_and_tells_how_far_it_is_behind() {
     after.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn a_snapshot_that_is_dropped_unclosed_leaves_no_transaction_behind() {
-    let db = TestDatabase::migrated().await;
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_snapshot_that_is_dropped_unclosed_leaves_no_transaction_behind(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
+    let store = db.store.limited(1).unwrap();
     let backend = async |snapshot: &Snapshot| -> i32 {
         let pids = snapshot.find("select pg_backend_pid()", Vec::new(), |columns| columns.get());
         pids.await.unwrap().pop().unwrap()
     };
-    let snapshot = db.store.snapshot().await.unwrap();
+    let snapshot = store.snapshot().await.unwrap();
     let closed = backend(&snapshot).await;
     snapshot.close().await.unwrap();
-    let snapshot = db.store.snapshot().await.unwrap();
+    let snapshot = store.snapshot().await.unwrap();
     assert_eq!(backend(&snapshot).await, closed, "a closed one's connection is used again");
     drop(snapshot);
-    let snapshot = db.store.snapshot().await.unwrap();
+    let snapshot = store.snapshot().await.unwrap();
     assert_ne!(backend(&snapshot).await, closed, "a dropped one's connection is not");
     let writes =
         snapshot.find("create table t ()", Vec::new(), |columns| columns.get::<i32>()).await;

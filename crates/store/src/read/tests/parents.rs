@@ -2,6 +2,8 @@
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
 use super::{super::*, ALL, indexed};
 
 /// Asks for the lists of all parents at once, with and without cursors, forward and backward, both ways round, and
@@ -76,9 +78,9 @@ macro_rules! parents {
     }};
 }
 
-#[tokio::test]
-async fn lists_under_many_parents_are_what_they_are_one_by_one() {
-    let db = indexed().await;
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn lists_under_many_parents_are_what_they_are_one_by_one(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = indexed(options).await;
     let at = db.store.snapshot().await.unwrap();
     let random = &mut StdRng::seed_from_u64(0x5eed_0002);
     let time = [TimeOrder];

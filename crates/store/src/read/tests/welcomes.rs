@@ -4,14 +4,15 @@ use std::io::Read as _;
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::{
     super::*,
-    ALL,
+    ALL, append,
     paging::{check, some},
     parents, project,
 };
-use crate::{append, log::Position, testing::TestDatabase};
+use crate::{log::Position, testing::TestDatabase};
 
 fn lines(name: &str) -> Vec<String> {
     let path = format!("{}/../../tests/captures/v3-a/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -22,25 +23,23 @@ fn lines(name: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-async fn indexed() -> TestDatabase {
-    let db = TestDatabase::migrated().await;
+async fn indexed(options: PgConnectOptions) -> TestDatabase {
+    let db = TestDatabase::on(options).await;
     let envelopes: Vec<_> = lines("welcomes.ndjson.gz")
         .iter()
         .map(|line| wire::json::from_line(line).unwrap())
         .collect();
-    // Each twice: the second one vanishes.
+    // Each twice: the second copy adds no row.
     for _ in 0..2 {
-        let envelopes = envelopes.clone();
-        let page = append::Page { source: "node".into(), cursor: None, envelopes };
-        db.store.append(&[page]).await.unwrap();
+        append(&db, envelopes.clone()).await;
     }
     project(&db).await;
     db
 }
 
-#[tokio::test]
-async fn welcomes_equal_the_truth() {
-    let db = indexed().await;
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn welcomes_equal_the_truth(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = indexed(options).await;
     let snapshot = db.store.snapshot().await.unwrap();
     let truth: Vec<Value> = lines("welcomes.truth.ndjson.gz")
         .iter()
@@ -69,9 +68,9 @@ async fn welcomes_equal_the_truth() {
     snapshot.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn pages_and_tails_of_welcomes_give_each_once_in_order() {
-    let db = indexed().await;
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn pages_and_tails_of_welcomes_give_each_once_in_order(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = indexed(options).await;
     let snapshot = db.store.snapshot().await.unwrap();
     let head = snapshot.head();
     let all = WelcomeFilter::default();
@@ -108,9 +107,9 @@ async fn pages_and_tails_of_welcomes_give_each_once_in_order() {
     snapshot.close().await.unwrap();
 }
 
-#[tokio::test]
-async fn welcomes_of_many_installations_are_those_of_each() {
-    let db = indexed().await;
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn welcomes_of_many_installations_are_those_of_each(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = indexed(options).await;
     let at = db.store.snapshot().await.unwrap();
     let all = PageRequest::first(TimeOrder, true, ALL);
     let rows = at.welcomes(&WelcomeFilter::default(), &all).await.unwrap().rows;

@@ -1,8 +1,9 @@
-//! The index that plans are made for: two million envelopes, and of each thing some that have very many and values that
-//! are rare.
+//! The database that plans are made for: two million envelopes, some things of each kind that have very many others, and
+//! some values that are rare.
 
 use std::time::Duration;
 
+use sqlx::{AssertSqlSafe, postgres::PgConnectOptions};
 use uuid::Uuid;
 use wire::Address;
 
@@ -33,6 +34,13 @@ const REST: &str = "
            {begin} + n * 1000000, n, case when n % 2 = 0 then pg_temp.wallet(n % 1000) end,
            case when n % 2 = 0 then pg_temp.wallet(n % 7919) end, case when n < 20 then 1 else 2 end, 4, true, false
       from generate_series(1::bigint, 200000) n;
+    insert into derived.message_copies (position, first_position)
+    select 200000 + n, case when n <= 20000 then 1 else n end from generate_series(1::bigint, 100000) n;
+    insert into derived.invite_copies (id, position)
+    select id, first_position + 1 from derived.invites
+     union select (select id from derived.invites order by first_position limit 1), 1000000 + n
+      from generate_series(1::bigint, 20000) n
+        on conflict do nothing;
     insert into derived.welcomes (position, installation, published_ns, digest, wrapper_algorithm, is_pointer, size)
     select n, decode(md5('i' || n % 5000) || md5(''), 'hex'), {begin} + n, sha256('x'), 1, false, 100
       from generate_series(1::bigint, 50000) n;
@@ -46,53 +54,61 @@ const REST: &str = "
     select n * 97 + 1, pg_temp.wallet(1), case when n < 20 then 1 else 2 end, 1, 1 + (n < 20)::int,
            {begin} + n * 97 * 1000000, sha256(n::text::bytea), 'k', 0
       from generate_series(1::bigint, 20000) n on conflict do nothing;
-    insert into derived.topic_names (key, name, kind, owner, peer, first_seen_ns, first_position)
-    select md5('d' || n)::uuid, '/xmtp/0/dm-' || n || '/proto', 3, pg_temp.wallet(1), pg_temp.wallet(n), {begin} + n, n
+    insert into derived.topic_names (key, topic, name, kind, owner, peer, first_seen_ns, first_position)
+    select md5('d' || n)::uuid, 'x', '/xmtp/0/dm-' || n || '/proto', 3, pg_temp.wallet(1), pg_temp.wallet(n), {begin} + n, n
       from generate_series(1::bigint, 20000) n;
-    insert into derived.topic_counts (key, envelope_count, byte_count, last_seen_ns, last_position)
-    select md5('d' || n)::uuid, 1 + abs(hashint8(n)) % 1000, 1, {begin} + n, n from generate_series(1::bigint, 20000) n;
-    insert into derived.topic_names (key, name, kind, first_seen_ns, first_position)
-    values (md5('heavy')::uuid, '/heavy', 0, {begin}, 1);
-    insert into derived.topic_counts (key, envelope_count, byte_count, last_seen_ns, last_position)
-    values (md5('heavy')::uuid, 100000, 1, {begin} + 1, 2000000);
+    insert into derived.topic_counts (key, envelope_count, byte_count, first_seen_ns, last_seen_ns)
+    select md5('d' || n)::uuid, 1 + abs(hashint8(n)) % 1000, 1, {begin} + n, {begin} + n from generate_series(1::bigint, 20000) n;
+    insert into derived.topic_names (key, topic, name, kind, first_seen_ns, first_position)
+    values (md5('heavy')::uuid, '/heavy', '/heavy', 0, {begin}, 1);
+    insert into derived.topic_counts (key, envelope_count, byte_count, first_seen_ns, last_seen_ns)
+    values (md5('heavy')::uuid, 100000, 1, {begin}, {begin} + 1);
     update derived.envelopes set topic_key = md5('heavy')::uuid where position % 20 = 3;
     update derived.envelopes set kind = 6, topic_kind = 8, generation = 4
      where position < 500000 and position % 20000 = 7;
     update derived.accounts set has_contact_bundle = false
      where address in (select pg_temp.wallet(n * 4001) from generate_series(1, 20) n);
     update derived.invites set verification = 2 where first_position < 5000;
-    update derived.watermarks set position = 2000000";
+    update derived.watermarks set position = 2000000;
+    update derived.served set position = 2000000";
 
 /// The database, and readers of it as the program has them.
-pub(super) async fn filled() -> (TestDatabase, Store) {
-    let db = TestDatabase::migrated().await;
+pub(super) async fn filled(options: PgConnectOptions) -> (TestDatabase, Store) {
+    let db = TestDatabase::on(options).await;
     db.store.populate(&POPULATION, |_| ()).await.unwrap();
-    let client = db.store.client().await.unwrap();
     let begin = format!("({})::bigint", crate::time::to_db(POPULATION.day(0)));
-    client.batch_execute("set synchronous_commit = off").await.unwrap();
-    client.batch_execute(&REST.replace("{begin}", &begin)).await.unwrap();
+    let rest = REST.replace("{begin}", &begin);
+    // One session, because of its functions.
+    db.execute(&format!("set synchronous_commit = off; {rest}; reset all")).await;
     // Of partitions that are empty there are no statistics, as in use.
-    let settle = "vacuum (analyze) ground.envelopes_000000, derived.envelopes_000000, derived.conversations, derived.messages,
-                         derived.welcomes, derived.undecodables, derived.contact_bundles, derived.topic_names,
-                         derived.topic_counts, derived.accounts, derived.invites, derived.totals, ground.parked";
-    let unsettled = "select relname from pg_class
+    let tables = "ground.envelopes_000000 derived.envelopes derived.conversations derived.messages derived.message_copies \
+                  derived.invite_copies derived.welcomes derived.undecodables derived.contact_bundles derived.topic_names \
+                  derived.topic_counts derived.accounts derived.invites derived.totals ground.parked";
+    let unsettled = "select exists (select from pg_class
                       where relnamespace in ('ground'::regnamespace, 'derived'::regnamespace) and relkind = 'r'
-                        and reltuples > 10000 and relallvisible < relpages * 0.9";
-    // A table of which something else holds a moment (Postgres looking at another one, by itself) is not settled yet.
+                        and reltuples > 10000 and relallvisible < relpages * 0.9)";
+    // A table is not settled while something else holds a snapshot, such as an automatic vacuum of another table.
     for _ in 0..60 {
-        client.batch_execute(settle).await.unwrap();
-        if client.query(unsettled, &[]).await.unwrap().is_empty() {
+        for table in tables.split_whitespace() {
+            db.execute(&format!("vacuum (analyze) {table}")).await;
+        }
+        if !db.value::<bool>(unsettled).await {
             break;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let readers = Store::connect(Options {
+    let readers = readers(&db).await;
+    (db, readers)
+}
+
+/// Connections as the API has them.
+pub(super) async fn readers(db: &TestDatabase) -> Store {
+    let options = Options {
         readers: true,
         statement_timeout: Some(Duration::from_secs(15)),
         ..Options::new(db.url())
-    });
-    let readers = readers.await.unwrap();
-    (db, readers)
+    };
+    Store::connect(options).await.unwrap()
 }
 
 /// Number 1 has very many of everything.
@@ -101,6 +117,6 @@ pub(super) fn wallet(n: u64) -> Address {
 }
 
 pub(super) async fn keys(store: &Store, sql: &str) -> Vec<Uuid> {
-    let client = store.client().await.unwrap();
-    client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    let mut connection = store.connection().await.unwrap();
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_all(&mut *connection).await.unwrap()
 }

@@ -1,0 +1,118 @@
+//! Erasure and retention: messages are taken out of the log and out of everything derived from them. What was counted stays
+//! counted: a tombstone keeps the topic, time, size and kind of each, and the wallets that it named.
+//!
+//! The identity stays as well, so a copy that a source sends again does not come back.
+
+mod batch;
+mod find;
+mod retention;
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use wire::{Address, Generation, PayloadKind, Verifier};
+
+use crate::{database::Store, error::Result, log::Position};
+
+/// Envelopes that one transaction erases.
+pub(crate) const BATCH: i64 = 500;
+
+/// Which envelopes are to be erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All on this topic, by its name.
+    Topic(String),
+    /// All on topics that name this wallet, and every copy of invitations and messages to and from it.
+    Account(Address),
+}
+
+/// A rule of retention: what is older is erased.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Only these generations; all when none is given.
+    pub generations: Option<Vec<Generation>>,
+    /// Only these kinds of payloads; all when none is given.
+    pub kinds: Option<Vec<PayloadKind>>,
+    /// How old an envelope may become, by its own time.
+    pub older_than: Duration,
+}
+
+/// What was erased, or with a dry run what would be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Envelopes.
+    pub envelopes: u64,
+    /// Bytes of their messages.
+    pub bytes: u64,
+    /// Contact bundles among them.
+    pub contact_bundles: u64,
+    /// Copies of invitations among them.
+    pub invites: u64,
+    /// Copies of V1 and V2 messages among them.
+    pub messages: u64,
+    /// Welcomes among them.
+    pub welcomes: u64,
+}
+
+impl std::ops::AddAssign for Erased {
+    fn add_assign(&mut self, other: Erased) {
+        self.envelopes += other.envelopes;
+        self.bytes += other.bytes;
+        self.contact_bundles += other.contact_bundles;
+        self.invites += other.invites;
+        self.messages += other.messages;
+        self.welcomes += other.welcomes;
+    }
+}
+
+impl Store {
+    /// Erases envelopes in transactions of [`BATCH`], and gives their space back. What readers see is served meanwhile. With
+    /// `dry_run` it only counts.
+    ///
+    /// Projections must have read the log up to where it is now: what they have not read cannot be found.
+    ///
+    /// # Errors
+    /// [`Error::Refused`](crate::Error::Refused) when a newer program has built a projection; when PostgreSQL fails.
+    pub async fn erase(&self, scope: &Scope, dry_run: bool) -> Result<Erased> {
+        let verifier = Verifier::new(1_024);
+        let (mut erased, mut after) = (Erased::default(), Position(0));
+        loop {
+            let found = find::positions(&mut *self.connection().await?, scope, after).await?;
+            let Some(last) = found.last() else { break };
+            after = Position(*last);
+            erased += match dry_run {
+                true => batch::count(&mut *self.connection().await?, &found).await?,
+                false => self.erase_batch(&found, "erasure", &verifier).await?,
+            };
+        }
+        if !dry_run && erased.envelopes > 0 {
+            self.reclaim().await?;
+        }
+        Ok(erased)
+    }
+
+    /// Takes dead rows out of the tables that held erased messages, so that no file holds them as rows any more.
+    async fn reclaim(&self) -> Result<()> {
+        let mut connection = self.own_connection().await?;
+        let partitions = sqlx::query_scalar!(
+            r#"select name from ground.partitions
+                where dropped_at is null
+                  and exists (select from ground.tombstones where position >= first and position < upto)
+                order by first"#
+        )
+        .fetch_all(&mut connection)
+        .await?;
+        let partitions = partitions.into_iter().map(|name| format!("ground.\"{name}\""));
+        let derived = crate::projections::all();
+        let derived =
+            derived.iter().flat_map(|projection| projection.tables()).map(|t| format!("derived.{t}"));
+        for table in partitions.chain(derived) {
+            let vacuum = AssertSqlSafe(format!("vacuum {table}"));
+            sqlx::raw_sql(vacuum).execute(&mut connection).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

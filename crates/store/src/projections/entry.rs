@@ -1,0 +1,103 @@
+//! An envelope of the log with what its bytes say, decoded once for all projections.
+
+use bytes::Bytes;
+use uuid::Uuid;
+use wire::{Address, Generation, Payload, PayloadKind, Reading, Verifier, topic};
+
+use crate::log::{self, Content, Logged, Tombstone};
+
+/// An envelope of the log with what its bytes say.
+#[derive(Debug)]
+pub struct Entry {
+    /// As the log holds it.
+    pub logged: Logged,
+    /// The text form of its topic.
+    pub topic_name: String,
+    /// Key of its topic.
+    pub topic_key: Uuid,
+    /// What it says. Of an erased message only the topic is known.
+    pub reading: Reading,
+}
+
+impl Entry {
+    /// Decodes and verifies one envelope.
+    #[must_use]
+    pub fn read(logged: Logged, verifier: &Verifier) -> Entry {
+        let name = topic::to_text(&logged.topic).into_owned();
+        let empty = Bytes::new();
+        let message = match &logged.content {
+            Content::Message(message) => message,
+            Content::Erased(_) => &empty,
+        };
+        let reading = wire::read(&name, logged.timestamp_ns, message, verifier);
+        Entry { topic_key: log::topic_key(&logged.topic), topic_name: name, reading, logged }
+    }
+
+    /// What is kept of the message, when it was erased.
+    #[must_use]
+    pub fn tombstone(&self) -> Option<&Tombstone> {
+        match &self.logged.content {
+            Content::Message(_) => None,
+            Content::Erased(tombstone) => Some(tombstone),
+        }
+    }
+
+    /// What the message says; nothing when it cannot be read or was erased.
+    #[must_use]
+    pub fn payload(&self) -> Option<&Payload> {
+        match self.tombstone() {
+            None => self.reading.payload.as_ref().ok(),
+            Some(_) => None,
+        }
+    }
+
+    /// What the message is, or was.
+    #[must_use]
+    pub fn kind(&self) -> PayloadKind {
+        self.tombstone().map_or_else(|| self.reading.kind(), |tombstone| tombstone.kind)
+    }
+
+    /// Of which generation it is.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.tombstone().map_or(self.reading.generation, |tombstone| tombstone.generation)
+    }
+
+    /// The time in the header of a message of a conversation.
+    #[must_use]
+    pub fn sent_ns(&self) -> Option<u64> {
+        match (self.tombstone(), self.payload()) {
+            (Some(tombstone), _) => tombstone.sent_ns,
+            (None, Some(Payload::MessageV1(message))) => Some(message.sent_ns),
+            (None, Some(Payload::MessageV2(message))) => Some(message.created_ns),
+            _ => None,
+        }
+    }
+
+    /// The wallets that the message names.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Address> {
+        match (self.tombstone(), self.payload()) {
+            (Some(tombstone), _) => tombstone.accounts.clone(),
+            (None, Some(Payload::ContactBundle(bundle))) => bundle.signer.into_iter().collect(),
+            (None, Some(Payload::Invite(invite))) => {
+                vec![invite.sender.wallet, invite.recipient.wallet]
+            }
+            (None, Some(Payload::MessageV1(message))) => {
+                vec![message.sender.wallet, message.recipient.wallet]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What is kept of this message when it is erased.
+    #[must_use]
+    pub fn to_tombstone(&self) -> Tombstone {
+        Tombstone {
+            kind: self.kind(),
+            generation: self.generation(),
+            sent_ns: self.sent_ns(),
+            accounts: self.accounts(),
+        }
+    }
+}
