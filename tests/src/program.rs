@@ -162,7 +162,7 @@ fn command(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Com
     // A folder of its own: no configuration file and no data of others.
     command.args(arguments).current_dir(folder).stdin(Stdio::null());
     command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
-    command.env("RUST_LOG", "info,lapin=off,refinery_core=warn");
+    command.env("RUST_LOG", "info,lapin=off");
     for (name, value) in variables {
         command.env(name, value);
     }

@@ -45,6 +45,8 @@ pub struct Progress {
     pub parked: u64,
     /// How far the slowest derived table is behind.
     pub lag: u64,
+    /// Is a table being built again?
+    pub rebuilding: bool,
 }
 
 impl World {
@@ -162,8 +164,7 @@ pub async fn announced(folder: &Folder, program: &mut Program) -> Running {
 
 /// How far everything is, asked through GraphQL; `None` when it does not answer.
 pub async fn progress(graph: &Graph) -> Option<Progress> {
-    let query =
-        "{ status { envelopeCount projections { lag } queue { depth unacknowledged parked } } }";
+    let query = "{ status { envelopeCount projections { lag rebuilding } queue { depth unacknowledged parked } } }";
     let answer = graph.try_ask(query, Value::Null).await.ok()?;
     let status = &answer["data"]["status"];
     let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
@@ -173,6 +174,7 @@ pub async fn progress(graph: &Graph) -> Option<Progress> {
         queued: number(&queue["depth"]) + number(&queue["unacknowledged"]),
         parked: number(&queue["parked"]),
         lag: status["projections"].as_array()?.iter().map(|p| number(&p["lag"])).max()?,
+        rebuilding: status["projections"].as_array()?.iter().any(|p| p["rebuilding"] == true),
     })
 }
 
@@ -188,7 +190,8 @@ pub async fn settled(
     let seen = until(&what, limit, async || {
         check();
         last = progress(graph).await.or(last);
-        let done = |p: &Progress| p.visible >= envelopes && p.queued == 0 && p.lag == 0;
+        let done =
+            |p: &Progress| p.visible >= envelopes && p.queued == 0 && p.lag == 0 && !p.rebuilding;
         last.filter(done)
     })
     .await;

@@ -422,11 +422,8 @@ async fn undisturbed(database: &Database, url: &str, sent: &[Envelope]) -> table
     let store = Store::connect(store::Options::new(&other)).await.unwrap();
     store.migrate().await.unwrap();
     for envelopes in sent.chunks(2_000) {
-        let page = store::Page {
-            source: "undisturbed".into(),
-            cursor: None,
-            envelopes: envelopes.to_vec(),
-        };
+        let records = envelopes.iter().cloned().map(Into::into).collect();
+        let page = store::Page { source: "undisturbed".into(), progress: Vec::new(), records };
         store.append(&[page]).await.unwrap();
     }
     let config = store::projector::Config::default();

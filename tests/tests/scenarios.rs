@@ -6,6 +6,7 @@ mod scenarios {
     mod hostile;
     mod log;
     mod paging;
+    mod rebuilds;
     mod refusals;
     mod tour;
     mod truth;

@@ -15,7 +15,7 @@ pub enum Code {
     AnswerTooLarge,
     /// The query would need more work than allowed: nest fewer lists.
     QueryTooCostly,
-    /// A part of the index is being rebuilt: try again later.
+    /// A row is missing because its table is stale, which `extensions.stale` names: try again later.
     Rebuilding,
     /// The database is away or busy: try again.
     Unavailable,
@@ -70,9 +70,9 @@ impl Trouble {
         Trouble { over, ..Trouble::new(code, message) }
     }
 
-    /// Something that must be there is not: it is written before what refers to it, unless it is being rebuilt.
+    /// A row is missing that another row refers to. Both are written together, unless the projection of one is stale.
     pub(crate) fn rebuilding(what: &str) -> Trouble {
-        Trouble::new(Code::Rebuilding, format!("the {what} are being rebuilt: try again later"))
+        Trouble::new(Code::Rebuilding, format!("the {what} are not complete: try again later"))
     }
 
     /// The same, as async-graphql would say it.

@@ -1,25 +1,19 @@
-//! The schema, and how one request is answered from one moment of the database.
+//! How one request is answered from one snapshot of the database.
 
-use std::{borrow::Cow, pin::Pin, sync::Arc, time::Duration};
+mod built;
 
-use async_graphql::{
-    ContainerType, Context, ContextSelectionSet, EmptyMutation, ObjectType, OutputType, Positioned,
-    Response, SDLExportOptions, Schema, ServerResult, SubscriptionType, Value,
-    parser::types::{Field, OperationType},
-    registry::Registry,
-};
+use std::{sync::Arc, time::Duration};
+
+use async_graphql::{Response, parser::types::OperationType};
 use chrono::Utc;
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
 use serde_json::{Map, json};
 use store::Store;
 
 use crate::{
     cursor::{Tag, Tags},
     error::{Code, Trouble},
-    exec::{
-        self, Column as _, Halt, Object as _, Plan, Problem, Run, Writer, describe_object,
-        describe_subscription,
-    },
+    exec::{self, Column as _, Halt, Plan, Problem, Run, Writer},
     guard::{Kind, Refusal},
     intake::Ready,
     introspection::{Introspection, Told},
@@ -29,85 +23,11 @@ use crate::{
     types::{self, Query, log_cursor},
 };
 
-/// Levels of a query, at most. The guard has said so before, more exactly.
-const DEPTH: usize = 24;
-/// Selections inside of selections, fragments expanded; the guard has said so before as well.
-const LEVELS: usize = 64;
+pub use built::sdl;
+use built::{Built, build};
+
 /// Statements that one request may need. Their number follows from the document alone.
 const STATEMENTS: usize = 100;
-
-type Built = Schema<Query, EmptyMutation, Followed>;
-
-/// The root of subscriptions, for async-graphql.
-struct Followed;
-
-// async-graphql validates and introspects. What is asked of the index, `exec` answers.
-
-impl OutputType for Query {
-    fn type_name() -> Cow<'static, str> {
-        Query::table().name().into()
-    }
-
-    fn create_type_info(registry: &mut Registry) -> String {
-        describe_object::<Query>(registry)
-    }
-
-    async fn resolve(
-        &self,
-        _ctx: &ContextSelectionSet<'_>,
-        _field: &Positioned<Field>,
-    ) -> ServerResult<Value> {
-        Ok(Value::Null)
-    }
-}
-
-impl ContainerType for Query {
-    async fn resolve_field(&self, _ctx: &Context<'_>) -> ServerResult<Option<Value>> {
-        Ok(Some(Value::Null))
-    }
-}
-
-impl ObjectType for Query {}
-
-impl SubscriptionType for Followed {
-    fn type_name() -> Cow<'static, str> {
-        Item::table().name().into()
-    }
-
-    fn create_type_info(registry: &mut Registry) -> String {
-        describe_subscription::<Item>(registry)
-    }
-
-    fn create_field_stream<'a>(
-        &'a self,
-        _ctx: &'a Context<'_>,
-    ) -> Option<Pin<Box<dyn Stream<Item = Response> + Send + 'a>>> {
-        Some(futures::stream::empty().boxed())
-    }
-}
-
-fn build(introspection: bool) -> Built {
-    let builder = Schema::build(Query, EmptyMutation, Followed)
-        .limit_depth(DEPTH)
-        .limit_recursive_depth(LEVELS);
-    // Suggestions would tell the names one by one.
-    let hidden = |builder: async_graphql::SchemaBuilder<_, _, _>| {
-        builder.disable_introspection().disable_suggestions()
-    };
-    if introspection { builder.finish() } else { hidden(builder).finish() }
-}
-
-/// The schema in GraphQL's own language.
-#[must_use]
-pub fn sdl() -> String {
-    let mut sdl =
-        build(true).sdl_with_options(SDLExportOptions::new().prefer_single_line_descriptions());
-    while sdl.ends_with('\n') {
-        sdl.pop();
-    }
-    sdl.push('\n');
-    sdl
-}
 
 /// Answers requests. Cloning is cheap.
 #[derive(Clone)]
@@ -240,7 +160,8 @@ impl Graph {
         Ok((plan, told))
     }
 
-    /// Answers one request. All of the answer speaks of one moment, whose cursor is `extensions.head`.
+    /// Answers one request, from one snapshot, whose position is `extensions.head`. `extensions.stale` names the tables that
+    /// are not complete up to there, when there are any.
     ///
     /// # Errors
     /// When the answer would have more than `limit` bytes.
@@ -386,7 +307,7 @@ fn too_large(limit: usize) -> Refusal {
     Refusal::over(Kind::AnswerBytes, limit, limit.saturating_add(1))
 }
 
-/// The database was away, or a table is being rebuilt: the answers would lack what a later try has.
+/// The database was away, or a table is stale: the answers would lack what a later try has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Passing;
 

@@ -1,4 +1,4 @@
-//! What one request stands on: one moment of the database, its clock, what it has looked up.
+//! What one request stands on: one snapshot of the database, its clock, what it has looked up.
 
 use std::{
     collections::HashMap,

@@ -16,12 +16,13 @@ pub(crate) fn parse(text: &str) -> Result<PgConnectOptions> {
     }
     if text.contains("://") || !text.contains('=') {
         return Err(Error::Address(
-            "an address begins with postgres:// or postgresql://, or is a list of key=value pairs".into(),
+            "an address begins with postgres:// or postgresql://, or is a list of key=value pairs"
+                .into(),
         ));
     }
-    pairs(text)?.into_iter().try_fold(PgConnectOptions::new(), |options, (key, value)| {
-        set(options, &key, &value)
-    })
+    pairs(text)?
+        .into_iter()
+        .try_fold(PgConnectOptions::new(), |options, (key, value)| set(options, &key, &value))
 }
 
 /// Settings of libpq that this driver has no use for, and that change nothing that matters here.
@@ -63,8 +64,18 @@ fn without_ignored(text: &str) -> Result<String> {
 }
 
 const KNOWN: &[&str] = &[
-    "host", "hostaddr", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "sslcert",
-    "sslkey", "options", "application_name",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "options",
+    "application_name",
 ];
 
 fn unknown(key: &str) -> Error {
@@ -171,7 +182,8 @@ mod tests {
         ] {
             assert_eq!(target(&parse(text).unwrap()), wanted, "{text}");
         }
-        let options = parse("postgres://u@h/x?options=-c%20work_mem%3D8MB&sslmode=require").unwrap();
+        let options =
+            parse("postgres://u@h/x?options=-c%20work_mem%3D8MB&sslmode=require").unwrap();
         assert_eq!(options.get_options(), Some("-c work_mem=8MB"));
     }
 

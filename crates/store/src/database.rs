@@ -194,14 +194,15 @@ impl Store {
     /// Borrows a connection for a statement that may be abandoned, and the permit of its place. The holder of the permit
     /// decides when the place is free: the driver forgets a connection as soon as it is closed, but its server process may
     /// work on for a while.
-    pub(crate) async fn reader(
-        &self,
-    ) -> Result<(PoolConnection<Postgres>, OwnedSemaphorePermit)> {
+    pub(crate) async fn reader(&self) -> Result<(PoolConnection<Postgres>, OwnedSemaphorePermit)> {
         if let Some(near) = &self.near
             && let Ok(place) = tokio::time::timeout(SOON, near.place()).await
         {
             // Not within that time: opening a connection takes longer, and would never come to its end.
-            return Ok((near.pool.acquire().await.map_err(|error| self.unreachable(error))?, place?));
+            return Ok((
+                near.pool.acquire().await.map_err(|error| self.unreachable(error))?,
+                place?,
+            ));
         }
         let place = tokio::time::timeout(PATIENCE, self.place());
         let place = place.await.map_err(|_| Error::Exhausted)??;

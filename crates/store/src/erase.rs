@@ -104,8 +104,10 @@ impl Store {
         .await?;
         let partitions = partitions.into_iter().map(|name| format!("ground.\"{name}\""));
         let derived = crate::projections::all();
-        let derived =
-            derived.iter().flat_map(|projection| projection.tables()).map(|t| format!("derived.{t}"));
+        let derived = derived
+            .iter()
+            .flat_map(|projection| projection.tables())
+            .map(|t| format!("derived.{t}"));
         for table in partitions.chain(derived) {
             let vacuum = AssertSqlSafe(format!("vacuum {table}"));
             sqlx::raw_sql(vacuum).execute(&mut connection).await?;

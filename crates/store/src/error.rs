@@ -116,7 +116,8 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self.code() {
             // 08 connection, 25 read-only or aborted transaction, 40 rollback, 53 resources, 55 locks, 57 operator, 58 system.
-            Some(code) => ["08", "25", "40", "53", "55", "57", "58"].contains(&code.get(..2).unwrap_or_default()),
+            Some(code) => ["08", "25", "40", "53", "55", "57", "58"]
+                .contains(&code.get(..2).unwrap_or_default()),
             None => self.class() == Class::Retry,
         }
     }
@@ -138,8 +139,13 @@ fn class_of(error: &sqlx::Error) -> Class {
     }
     match error {
         // Connections break and come back.
-        Driver::Io(_) | Driver::PoolTimedOut | Driver::PoolClosed | Driver::WorkerCrashed
-        | Driver::Tls(_) | Driver::Protocol(_) | Driver::BeginFailed => Class::Retry,
+        Driver::Io(_)
+        | Driver::PoolTimedOut
+        | Driver::PoolClosed
+        | Driver::WorkerCrashed
+        | Driver::Tls(_)
+        | Driver::Protocol(_)
+        | Driver::BeginFailed => Class::Retry,
         // What the driver cannot encode, decode or configure now it never will.
         _ => Class::Fatal,
     }
@@ -173,8 +179,8 @@ mod tests {
     #[test]
     fn only_a_refusal_of_the_value_is_the_value_s_fault() {
         for code in [
-            "53100", "57P01", "57P03", "08006", "40001", "40P01", "55P03", "57014", "25006", "23514",
-            "23505", "25P02", "XX000", "22012",
+            "53100", "57P01", "57P03", "08006", "40001", "40P01", "55P03", "57014", "25006",
+            "23514", "23505", "25P02", "XX000", "22012",
         ] {
             assert_eq!(class_of_code(code), Class::Retry, "{code}");
         }

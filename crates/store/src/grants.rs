@@ -182,17 +182,19 @@ async fn try_to_give(connection: &mut PgConnection) -> Result<Readers> {
     .await?;
     if !known {
         match sqlx::raw_sql("create role xmtp_reader nologin").execute(&mut *connection).await {
+            Ok(_) => {}
             Err(error) if is_forbidden(&error) => return Ok(Readers::NoRole),
-            created => created?,
-        };
+            Err(error) => return Err(error.into()),
+        }
     }
     if !can_become_reader(connection).await? {
         match sqlx::raw_sql("grant xmtp_reader to current_user").execute(&mut *connection).await {
+            Ok(_) => {}
             // The API then needs a login of its own, for which the grants are made all the same.
             Err(error) if is_forbidden(&error) => {
                 tracing::warn!("this user may not take the role {READER} on");
             }
-            granted => drop(granted?),
+            Err(error) => return Err(error.into()),
         }
     }
     sqlx::raw_sql(GRANTS).execute(connection).await?;

@@ -222,8 +222,7 @@ async fn read_tombstones(connection: &mut PgConnection, range: &str) -> Result<V
         "select {COLUMNS}, size, kind, generation, sent_ns, accounts
            from ground.tombstones where {range} order by position"
     );
-    let rows =
-        sqlx::query(AssertSqlSafe(text)).persistent(false).fetch_all(connection).await?;
+    let rows = sqlx::query(AssertSqlSafe(text)).persistent(false).fetch_all(connection).await?;
     rows.iter().map(Logged::tombstone).collect()
 }
 

@@ -36,10 +36,7 @@ impl Store {
         if from > known {
             return Err(Error::Newer { found: from, known });
         }
-        MIGRATOR
-            .run(&mut connection)
-            .await
-            .map_err(|error| Error::Migration(chain(&error)))?;
+        MIGRATOR.run(&mut connection).await.map_err(|error| Error::Migration(chain(&error)))?;
         let readers = grants::give(&mut connection).await?;
         connection.close().await?;
         Ok(Migrated { from, to: known, readers })

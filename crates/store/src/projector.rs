@@ -25,7 +25,8 @@ use crate::{
     database::Store,
     error::{Class, Error, Result},
     log::{PageBounds, Position},
-    projections::{self, Erased},
+    projection::Erased,
+    projections,
 };
 use groups::{Group, Member};
 use page::Page;
@@ -151,11 +152,14 @@ impl Projector {
             }
             let progression = self.store.progression().await?;
             let done = self.projections.iter().all(|projection| {
-                let mark = progression.watermarks.iter().find(|mark| mark.name == projection.name());
+                let mark =
+                    progression.watermarks.iter().find(|mark| mark.name == projection.name());
                 mark.is_some_and(|mark| {
                     let rebuilt = mark.rebuild.is_none_or(|one| one.version > projection.version());
                     mark.version > projection.version()
-                        || (mark.version == projection.version() && mark.position >= head && rebuilt)
+                        || (mark.version == projection.version()
+                            && mark.position >= head
+                            && rebuilt)
                 })
             });
             if done {
@@ -190,7 +194,10 @@ impl Projector {
         if lead.is_none() && behind.is_none() {
             return Ok(false);
         }
-        let ahead = self.ahead.take().filter(|page| lead.as_ref().is_some_and(|lead| page.after == lead.at));
+        let ahead = self
+            .ahead
+            .take()
+            .filter(|page| lead.as_ref().is_some_and(|lead| page.after == lead.at));
         let (led, caught) = tokio::join!(
             async {
                 match &lead {

@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::{
     error::{Error, Result},
     log::Position,
-    projections::Erased,
+    projection::Erased,
     watermarks,
 };
 

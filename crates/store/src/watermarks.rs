@@ -8,8 +8,8 @@ use crate::{
     database::Store,
     error::{Error, Result},
     log::Position,
-    projections::{self, Erased},
-    rebuild,
+    projection::Erased,
+    projections, rebuild,
 };
 
 /// How far one projection is.
@@ -84,9 +84,10 @@ impl Store {
                 position: Position(position),
                 stale: position < row.served,
                 error: row.error,
-                rebuild: row.rebuild_version.zip(row.rebuild_position).map(
-                    |(version, position)| Rebuild { version, position: Position(position) },
-                ),
+                rebuild: row
+                    .rebuild_version
+                    .zip(row.rebuild_position)
+                    .map(|(version, position)| Rebuild { version, position: Position(position) }),
             });
         }
         Ok(progression)

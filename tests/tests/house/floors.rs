@@ -21,9 +21,9 @@ const FLOORS: [(&str, u32); 9] = [
 
 /// What only these may use in what they deliver. Their tests may use what they like.
 const WALLS: [(&str, &[&str]); 13] = [
-    ("tokio-postgres", &["store"]),
-    ("deadpool-postgres", &["store"]),
-    ("refinery", &["store"]),
+    ("tokio-postgres", &[]),
+    ("deadpool-postgres", &[]),
+    ("refinery", &[]),
     ("sqlx", &["store"]),
     ("lapin", &["ingest"]),
     ("tonic", &["ingest", "devnet"]),

@@ -136,7 +136,11 @@ async fn publish(world: &World, hostile: &[Sent], good: &[Envelope]) -> usize {
         let bad = bad.iter().map(|sent| &sent.envelope);
         let envelopes: Vec<Envelope> = neighbours.iter().chain(bad).cloned().collect();
         sent += envelopes.len();
-        let page = store::Page { source: "hostile".into(), cursor: None, envelopes };
+        let page = store::Page {
+            source: "hostile".into(),
+            progress: Vec::new(),
+            records: envelopes.into_iter().map(Into::into).collect(),
+        };
         last = publisher.send_page(page).await.unwrap();
     }
     assert!(good.next().is_none(), "all neighbours are sent");

@@ -28,7 +28,11 @@ async fn what_is_hostile_is_refused_and_others_are_served() {
     let envelopes = capture::envelopes("legacy-a/envelopes.ndjson.gz");
     let store = Store::connect(store::Options::new(running.database_url.unwrap())).await.unwrap();
     let envelopes = envelopes[..500].to_vec();
-    let page = Page { source: "capture".into(), cursor: None, envelopes };
+    let page = Page {
+        source: "capture".into(),
+        progress: Vec::new(),
+        records: envelopes.into_iter().map(Into::into).collect(),
+    };
     store.append(&[page]).await.unwrap();
     let config = store::projector::Config::default();
     Projector::new(store, Arc::default(), config).catch_up().await.unwrap();

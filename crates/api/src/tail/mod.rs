@@ -8,7 +8,10 @@
 //! span that begins behind that position is told from there; one that begins beyond it leaves a gap, which the reader
 //! fills from the past before it goes on. So a group may drop what it likes, and a reader may come at any moment.
 //!
-//! A page of the past speaks for a span as well, up to its last row, or to the head that readers saw when it was read: no
+//! Each table has a position of its own, up to which no row will appear any more: the served head, or less where the table's
+//! projection is stale. Nobody is told beyond the position of the table that he follows.
+//!
+//! A page of the past speaks for a span as well, up to its last row, or to the table's position when it was read: no
 //! row becomes visible there later, so it is true for everybody who stands in it, however he came there, and for as long
 //! as it is kept. Whoever stands in the middle of a page leaves out what is at or before his own position; whoever goes
 //! beyond the head that he looked at leaves out what his group tells of it. A page that fails is a failure for those who

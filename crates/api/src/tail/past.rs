@@ -204,7 +204,7 @@ impl Work {
         let (answers, upto) =
             telling::replay(graph, ready, &group.wanted, from, before, limit).await?;
         if upto <= from {
-            // Being rebuilt: the tables are not yet there again.
+            // The table does not reach there yet.
             return Err(Passing);
         }
         let told = Arc::new(Told { from, upto, answers });

@@ -169,7 +169,7 @@ impl Reader {
                     // Others have something to say, too.
                     tokio::task::yield_now().await;
                 }
-                // Away, or being rebuilt: the tables are not yet there again.
+                // The database is away, or the table does not reach there yet.
                 _ if waited >= PATIENCE => return Err(End::Unavailable),
                 _ => {
                     tokio::select! {

@@ -110,7 +110,7 @@ impl Indexed {
 
     pub(super) async fn add(&self, envelopes: Vec<Envelope>) {
         for part in envelopes.chunks(1_000) {
-            self.append(part.to_vec()).await;
+            self.append(part.iter().cloned().map(Record::from).collect()).await;
         }
         let config = Config::default();
         Projector::new(self.store.clone(), Arc::new(Verifier::default()), config)
@@ -120,8 +120,7 @@ impl Indexed {
     }
 
     /// Adds to the log, and projects nothing.
-    pub(super) async fn append(&self, envelopes: Vec<Envelope>) {
-        let records = envelopes.into_iter().map(Record::from).collect();
+    pub(super) async fn append(&self, records: Vec<Record>) {
         let page = Page { source: "node".into(), progress: Vec::new(), records };
         self.store.append(&[page]).await.unwrap();
     }

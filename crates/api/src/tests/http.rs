@@ -136,7 +136,8 @@ async fn readiness_says_what_is_amiss() {
     let ready = running.send("GET", "/readyz", "", "").await;
     assert_eq!((ready.status, ready.json()), (200, json!({ "status": "ready", "lag": 0 })));
 
-    running.indexed.append(capture().into_iter().skip(100).take(2).collect()).await;
+    let two = capture().into_iter().skip(100).take(2).map(Into::into);
+    running.indexed.append(two.collect()).await;
     let behind = running.send("GET", "/readyz", "", "").await;
     assert_eq!((behind.status, behind.json()["reason"].clone()), (503, json!("lag")));
 

@@ -19,4 +19,5 @@ mod scanner;
 mod server;
 mod slow;
 mod socket;
+mod stale;
 mod truth;

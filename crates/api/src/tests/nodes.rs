@@ -1,6 +1,7 @@
 //! Single things: by id, by name, by digest; and what must never be told.
 
 use serde_json::{Value, json};
+use store::append::{Origin, Record};
 
 use super::fixture::{Indexed, capture};
 
@@ -108,6 +109,54 @@ async fn private_stores_never_leave() {
     let served = data["envelopes"]["nodes"][1]["message"].as_str().unwrap();
     let published = wire::json::to_line("t", 0, &capture()[1].message);
     assert!(published.contains(served));
+}
+
+#[tokio::test]
+async fn an_erased_message_leaves_its_kind_and_size() {
+    let indexed = Indexed::with(capture()).await;
+    let query = "query($name: String!) { topic(name: $name) { envelopes(first: 1) {
+        nodes { id kind size erased message payload { __typename } } } } }";
+    let dm = "{ topics(first: 1, filter: { kinds: [DIRECT_MESSAGE] }) { nodes { name } } }";
+    let name = indexed.ask(dm, json!({})).await["topics"]["nodes"][0]["name"].clone();
+    let name = name.as_str().unwrap();
+    let node = async || {
+        let data = indexed.ask(query, json!({ "name": name })).await;
+        data["topic"]["envelopes"]["nodes"][0].clone()
+    };
+    let before = node().await;
+    assert_eq!(before["erased"], false);
+    assert!(before["message"].is_string() && before["payload"]["__typename"] == "Message");
+    indexed.store.erase(&store::erase::Scope::Topic(name.to_owned()), false).await.unwrap();
+    let mut wanted = before;
+    wanted["erased"] = json!(true);
+    wanted["message"] = Value::Null;
+    wanted["payload"] = Value::Null;
+    assert_eq!(node().await, wanted);
+    let by_id = "query($id: ID!) { node(id: $id) { ... on Envelope { erased message } } }";
+    let data = indexed.ask(by_id, json!({ "id": wanted["id"] })).await;
+    assert_eq!(data["node"], json!({ "erased": true, "message": null }));
+}
+
+#[tokio::test]
+async fn topics_of_bytes_are_found_by_their_text_form() {
+    let indexed = Indexed::empty().await;
+    let envelope = wire::Envelope {
+        topic: b"\xff\xfe\x01".as_slice().into(),
+        timestamp_ns: 7,
+        message: b"x".as_slice().into(),
+    };
+    // Only sources that number their envelopes have such topics.
+    let origin = Some(Origin { space: 1, sequence: 1 });
+    indexed.append(vec![Record { envelope, origin }]).await;
+    indexed.add(Vec::new()).await;
+    let query = "{ topic(name: \"bytes/fffe01\") { id name envelopeCount } }";
+    let found = indexed.ask(query, json!({})).await["topic"].clone();
+    assert_eq!((&found["name"], &found["envelopeCount"]), (&json!("bytes/fffe01"), &json!("1")));
+    let query = "query($id: ID!) { node(id: $id) { ... on Topic { name } }
+        envelopes(filter: { topics: [\"bytes/fffe01\"] }) { totalCount } }";
+    let data = indexed.ask(query, json!({ "id": found["id"] })).await;
+    assert_eq!(data["node"]["name"], "bytes/fffe01");
+    assert_eq!(data["envelopes"]["totalCount"], "1");
 }
 
 #[tokio::test]

@@ -101,6 +101,22 @@ async fn arguments_that_cannot_be_are_errors() {
 }
 
 #[tokio::test]
+async fn cursors_of_another_database_are_refused() {
+    let envelopes: Vec<_> = capture().into_iter().take(50).collect();
+    let (one, other) = (Indexed::with(envelopes.clone()).await, Indexed::with(envelopes).await);
+    for list in ["topics", "envelopes"] {
+        let page = format!("{{ {list}(first: 1) {{ pageInfo {{ endCursor }} }} }}");
+        let made = one.ask(&page, json!({})).await[list]["pageInfo"]["endCursor"].clone();
+        let next = format!("query($at: String) {{ {list}(after: $at) {{ nodes {{ id }} }} }}");
+        assert!(one.answer(&next, json!({ "at": made })).await.errors.is_empty());
+        let refused = other.answer(&next, json!({ "at": made })).await;
+        let error = &refused.errors[0];
+        assert_eq!(error["extensions"]["code"], "BAD_CURSOR");
+        assert!(error["message"].as_str().unwrap().contains("another database"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn answers_tell_their_head_and_the_head_is_a_place_to_go_on_from() {
     let mut envelopes = capture();
     let later = envelopes.split_off(100);

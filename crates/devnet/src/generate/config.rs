@@ -7,6 +7,8 @@ pub struct Config {
     /// Wallets that are there from the beginning. They are known before the first envelope, so a
     /// discovery can be seeded with them; they register during the first actions.
     pub wallets: usize,
+    /// Second-generation conversations that are there from the beginning, without an invitation in the traffic.
+    pub conversations: usize,
     /// No wallet is added beyond these. It bounds the memory of an endless run.
     pub max_wallets: usize,
     /// No conversation (of either generation) is added beyond these; invitations then repeat.
@@ -21,6 +23,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             wallets: 100,
+            conversations: 0,
             max_wallets: 5_000,
             max_conversations: 50_000,
             message_bytes: 1_024,
@@ -34,6 +37,7 @@ impl Config {
         let wallets = self.wallets.max(2);
         Config {
             wallets,
+            conversations: self.conversations,
             max_wallets: self.max_wallets.max(wallets),
             max_conversations: self.max_conversations.max(1),
             // The longest is twelve times the mean, and a node takes about a mebibyte.

@@ -52,13 +52,16 @@ impl Traffic {
         let mut dice = Dice::new(seed);
         let signer = Secp256k1::signing_only();
         let expected = (0..config.wallets).map(|_| Keys::roll(&mut dice, &signer)).collect();
+        let conversations = (0..config.conversations)
+            .map(|_| name::conversation(&payload::conversation_id(&mut dice)).into())
+            .collect();
         Traffic {
             config,
             dice,
             signer,
             expected,
             wallets: Vec::new(),
-            conversations: Vec::new(),
+            conversations,
             pairs: Vec::new(),
             last_ns: 0,
         }

@@ -27,6 +27,12 @@ pub struct Args {
     /// How many envelopes to drive as fast as they go
     #[arg(long, default_value_t = 1_000_000)]
     envelopes: u64,
+    /// How many topics they stand on, about
+    #[arg(long, default_value_t = 200_000)]
+    topics: usize,
+    /// How many envelopes are in the log before, driven the same way
+    #[arg(long, default_value_t = 0)]
+    grown: u64,
     /// How many envelopes the limits are measured with
     #[arg(long, default_value_t = 200_000)]
     limit_envelopes: usize,
@@ -55,6 +61,19 @@ struct Flood {
     program_cpu_us: f64,
     services_cpu_us: f64,
     node_cpu_us: f64,
+    /// MiB of WAL, and of disk, for a million envelopes.
+    wal_mib: f64,
+    disk_mib: f64,
+}
+
+/// What PostgreSQL says of a flood.
+#[derive(Clone, Debug, serde::Serialize)]
+struct Statements {
+    /// Microseconds of statements an envelope, in all and by table.
+    us: f64,
+    by_table: Vec<(String, f64)>,
+    /// Tables of more than a thousand rows that were read from end to end.
+    scanned: Vec<(String, i64)>,
 }
 
 /// Runs the benchmark.
@@ -63,22 +82,28 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
     open_to_postgres(temporary.path())?;
     let services =
-        Services::start(&folder.join("data"), Options::default(), |step| eprintln!("  … {step}"))
-            .await?;
+        Services::start(&folder.join("data"), counting(), |step| eprintln!("  … {step}")).await?;
     let outcome = tokio::select! {
         outcome = measure(&args, &folder, &services) => outcome,
         () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
     };
     services.stop(Stop::Graceful).await;
-    let (limits, flood, latency) = outcome?;
+    let (limits, floods, statements, latency) = outcome?;
     match args.json {
         true => println!(
             "{}",
-            json!({ "limits": limits, "flood": flood, "latency": latency, "load1": machine::load() })
+            json!({ "limits": limits, "floods": floods, "statements": statements, "latency": latency,
+                    "load1": machine::load() })
         ),
-        false => show(&args, &limits, &flood, &latency),
+        false => show(&args, &limits, &floods, &statements, &latency),
     }
     Ok(())
+}
+
+/// PostgreSQL counts what its statements take.
+fn counting() -> Options {
+    let library = ("shared_preload_libraries", "pg_stat_statements".to_owned());
+    Options { postgres_settings: vec![library], ..Options::default() }
 }
 
 /// The server that runs as another user must be able to enter.
@@ -92,7 +117,7 @@ async fn measure(
     args: &Args,
     folder: &Path,
     services: &Services,
-) -> anyhow::Result<(Limits, Flood, Latency)> {
+) -> anyhow::Result<(Limits, Vec<Flood>, Statements, Latency)> {
     let database = services.postgres_url().context("no database")?.to_owned();
     let broker = services.wait_amqp().await?.to_owned();
     let store = Store::connect(store::Options::new(&database)).await?;
@@ -102,8 +127,14 @@ async fn measure(
 
     eprintln!("  … limits");
     let limits = limits::measure(&store, &broker, args.limit_envelopes).await?;
-    eprintln!("  … {} envelopes as fast as they go", args.envelopes);
-    let flood = flood(args, folder, &store, services, &database, &broker).await?;
+    let mut floods = Vec::new();
+    let place = Place { folder, store: &store, services, database: &database, broker: &broker };
+    // Each million on its own: what grows is told by the first and the last.
+    for _ in 0..args.grown.div_ceil(args.envelopes.max(1)) {
+        floods.push(flood(args, &place, floods.len()).await?.0);
+    }
+    let (last, statements) = flood(args, &place, floods.len()).await?;
+    floods.push(last);
     eprintln!("  … latency at {} envelopes a second", args.latency_rate);
     let environment =
         [("DATABASE_URL", database.as_str()), ("AMQP_URL", broker.as_str()), ("RUST_LOG", "warn")];
@@ -115,7 +146,7 @@ async fn measure(
     let latency = latency::measure(&graphql, Duration::from_secs(args.latency_seconds)).await;
     up.stop().await?;
     node.stop().await?;
-    Ok((limits, flood, latency?))
+    Ok((limits, floods, statements, latency?))
 }
 
 async fn start_node(more: &[&str], folder: &Path) -> anyhow::Result<(Process, String)> {
@@ -149,32 +180,46 @@ async fn start_up(
     Ok((up, graphql))
 }
 
+/// Where a flood goes.
+struct Place<'a> {
+    folder: &'a Path,
+    store: &'a Store,
+    services: &'a Services,
+    database: &'a str,
+    broker: &'a str,
+}
+
+/// Drives one flood, behind what is there already.
 async fn flood(
     args: &Args,
-    folder: &Path,
-    store: &Store,
-    services: &Services,
-    database: &str,
-    broker: &str,
-) -> anyhow::Result<Flood> {
+    place: &Place<'_>,
+    nth: usize,
+) -> anyhow::Result<(Flood, Statements)> {
+    let Place { folder, store, services, database, broker } = *place;
+    eprintln!("  … {} envelopes as fast as they go", args.envelopes);
     let environment = [("DATABASE_URL", database), ("AMQP_URL", broker), ("RUST_LOG", "warn")];
     let limit = args.envelopes.to_string();
-    let (node, url) = start_node(&["--generate", "0", "--limit", &limit], folder).await?;
+    // Some conversations are never chosen.
+    let (topics, seed) = ((args.topics * 5 / 4).to_string(), (nth + 10).to_string());
+    let generate = ["--generate", "0", "--limit", &limit, "--conversations", &topics, "--seed", &seed];
+    let (node, url) = start_node(&generate, folder).await?;
+    let mark = store.mark_costs().await?;
+    let before = store.head().await?.0;
+    let goal = before + i64::try_from(args.envelopes)?;
     let service_cpu = || services.pids().iter().map(|&pid| machine::cpu_seconds(pid)).sum::<f64>();
-    let before = (service_cpu(), machine::cpu_seconds(node.pid()));
+    let cpu = (service_cpu(), machine::cpu_seconds(node.pid()));
     let (up, _) = start_up(&url, &environment, folder).await?;
     let bar = crate::progress::bar("envelopes derived", args.envelopes);
     let (mut began, mut marks) = (None, Vec::new());
-    let goal = i64::try_from(args.envelopes)?;
     loop {
         let head = store.head().await?.0;
         let done = store.watermarks().await?.iter().map(|mark| mark.position.0).min().unwrap_or(0);
-        if head > 0 && began.is_none() {
+        if head > before && began.is_none() {
             began = Some(Instant::now());
         }
-        bar.set_position(u64::try_from(done)?);
+        bar.set_position(u64::try_from(done - before).unwrap_or(0));
         if let Some(began) = began {
-            marks.push((began.elapsed().as_secs_f64(), done));
+            marks.push((began.elapsed().as_secs_f64(), done - before));
         }
         if done >= goal {
             break;
@@ -184,19 +229,29 @@ async fn flood(
     bar.finish_and_clear();
     let seconds = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
     let count = args.envelopes as f64;
+    let costs = store.costs(mark).await?;
+    let mib_a_million = |bytes: i64| bytes as f64 / f64::from(1 << 20) / count * 1e6;
     let flood = Flood {
         envelopes: args.envelopes,
         seconds,
         rate: count / seconds,
-        slowest_tenth: slowest_tenth(&marks, goal),
+        slowest_tenth: slowest_tenth(&marks, goal - before),
         program_peak_mib: machine::peak_mib(up.pid()).unwrap_or_default(),
         program_cpu_us: machine::cpu_seconds(up.pid()) * 1e6 / count,
-        services_cpu_us: (service_cpu() - before.0) * 1e6 / count,
-        node_cpu_us: (machine::cpu_seconds(node.pid()) - before.1) * 1e6 / count,
+        services_cpu_us: (service_cpu() - cpu.0) * 1e6 / count,
+        node_cpu_us: (machine::cpu_seconds(node.pid()) - cpu.1) * 1e6 / count,
+        wal_mib: mib_a_million(costs.wal_bytes),
+        disk_mib: mib_a_million(costs.disk_bytes),
     };
     up.stop().await?;
     node.stop().await?;
-    Ok(flood)
+    let by_table: Vec<_> = costs
+        .by_table
+        .into_iter()
+        .map(|(table, milliseconds)| (table, milliseconds * 1e3 / count))
+        .collect();
+    let us = by_table.iter().map(|(_, us)| us).sum();
+    Ok((flood, Statements { us, by_table, scanned: costs.scanned }))
 }
 
 /// The rate of the slowest tenth: what is sustained does not fade.
@@ -210,7 +265,13 @@ fn slowest_tenth(marks: &[(f64, i64)], goal: i64) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
-fn show(args: &Args, limits: &Limits, flood: &Flood, latency: &Latency) {
+fn show(
+    args: &Args,
+    limits: &Limits,
+    floods: &[Flood],
+    statements: &Statements,
+    latency: &Latency,
+) {
     println!();
     println!(
         "  messages of {:.0} bytes on average; load {}",
@@ -219,17 +280,33 @@ fn show(args: &Args, limits: &Limits, flood: &Flood, latency: &Latency) {
     );
     println!("  limit: broker alone        {:>9.0} envelopes/s", limits.broker);
     println!("  limit: COPY alone          {:>9.0} envelopes/s", limits.copy);
-    println!(
-        "  node to projections        {:>9.0} envelopes/s over {} ({:.1} s); slowest tenth {:.0}",
-        flood.rate, flood.envelopes, flood.seconds, flood.slowest_tenth
-    );
-    println!("    of the broker            {:>9.2}", flood.rate / limits.broker);
-    println!("    of COPY                  {:>9.2}", flood.rate / limits.copy);
-    println!(
-        "  CPU per envelope           {:>9.1} us program, {:.1} us Postgres and RabbitMQ, {:.1} us node",
-        flood.program_cpu_us, flood.services_cpu_us, flood.node_cpu_us
-    );
-    println!("  the program's memory       {:>9} MiB at most", flood.program_peak_mib);
+    for flood in floods {
+        println!(
+            "  node to projections        {:>9.0} envelopes/s over {} ({:.1} s); slowest tenth {:.0}",
+            flood.rate, flood.envelopes, flood.seconds, flood.slowest_tenth
+        );
+        println!("    of the broker            {:>9.2}", flood.rate / limits.broker);
+        println!("    of COPY                  {:>9.2}", flood.rate / limits.copy);
+        println!(
+            "    for a million            {:>9.0} MiB of WAL, {:.0} MiB of disk",
+            flood.wal_mib, flood.disk_mib
+        );
+        println!(
+            "  CPU per envelope           {:>9.1} us program, {:.1} us Postgres and RabbitMQ, {:.1} us node",
+            flood.program_cpu_us, flood.services_cpu_us, flood.node_cpu_us
+        );
+        println!("  the program's memory       {:>9} MiB at most", flood.program_peak_mib);
+    }
+    if let [first, .., last] = floods {
+        println!("  the last of the first      {:>9.2}", last.rate / first.rate);
+    }
+    println!("  statements per envelope    {:>9.1} us", statements.us);
+    for (table, us) in statements.by_table.iter().filter(|(_, us)| *us >= 0.1) {
+        println!("    {table:<24} {us:>9.1} us");
+    }
+    for (table, scans) in &statements.scanned {
+        println!("    {table} was read from end to end {scans} times");
+    }
     println!(
         "  visible in GraphQL         {:>9.0} ms p50, {:.0} ms p99, {:.0} ms max at {}/s ({} envelopes)",
         latency.p50, latency.p99, latency.max, args.latency_rate, latency.samples

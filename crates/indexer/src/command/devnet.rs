@@ -30,6 +30,9 @@ pub struct Args {
     /// Makes no more than this many new envelopes
     #[arg(long, value_name = "COUNT", requires = "generate")]
     limit: Option<u64>,
+    /// New traffic begins with this many conversations that nobody was invited to
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    conversations: usize,
     /// The seed of the new traffic
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -37,10 +40,12 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    let generate = args.generate.map(|rate| Generator {
-        rate: (rate > 0).then_some(rate),
-        limit: args.limit,
-        ..Generator::new(args.seed)
+    let generate = args.generate.map(|rate| {
+        let mut generator = Generator::new(args.seed);
+        generator.rate = (rate > 0).then_some(rate);
+        generator.limit = args.limit;
+        generator.config.conversations = args.conversations;
+        generator
     });
     let options = Options {
         grpc: args.listen,

@@ -140,9 +140,10 @@ fn report(erased: &Erased, of: &str, dry_run: bool) -> String {
         return text;
     }
     text.push_str(
-        "What stays of each: its topic's name, its times, its size, its kind, the wallets that it named, and what was\n\
-         counted from these. A node that sends a copy again does not bring it back; new envelopes are stored as before.\n\
-         Backups, archives of the write-ahead log and exports are not reached: they keep the bytes until you delete them.\n",
+        "What stays of each: its topic's name, its times, its size, its kind, a hash of it, the wallets that it named, and\n\
+         what was counted from these. A node that sends a copy again does not bring it back; new envelopes are stored as\n\
+         before. Backups, archives of the write-ahead log and exports are not reached: they keep the bytes until you\n\
+         delete them. PRIVACY.md says more.\n",
     );
     text
 }

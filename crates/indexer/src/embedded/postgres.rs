@@ -99,6 +99,7 @@ pub(super) struct Plan {
     pub(super) password: String,
     pub(super) memory: u64,
     pub(super) free_disk: u64,
+    pub(super) settings: Vec<(&'static str, String)>,
 }
 
 /// The running cluster.
@@ -154,6 +155,7 @@ impl Plan {
     fn recipe(&self) -> Recipe {
         let (data, sockets) = (self.data(), self.folder.join("sock"));
         let mut settings = tuning::postgres(self.programs.major, self.memory, self.free_disk);
+        settings.extend(self.settings.iter().cloned());
         settings.push(("listen_addresses", "127.0.0.1".to_owned()));
         settings.push(("port", self.port.to_string()));
         let too_long = sockets.as_os_str().len() > SOCKET_PATH;

@@ -27,11 +27,13 @@ pub struct Options {
     pub rabbitmq: bool,
     /// The memory that the services are tuned for, in bytes: all that the machine gives us.
     pub memory_bytes: u64,
+    /// Settings of PostgreSQL beyond its own: for benchmarks.
+    pub postgres_settings: Vec<(&'static str, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { postgres: true, rabbitmq: true, memory_bytes: tuning::memory_bytes() }
+        Self { postgres: true, rabbitmq: true, memory_bytes: tuning::memory_bytes(), postgres_settings: Vec::new() }
     }
 }
 
@@ -154,6 +156,7 @@ impl Services {
                 password: secrets.postgres.clone(),
                 memory: options.memory_bytes,
                 free_disk,
+                settings: options.postgres_settings.clone(),
             };
             if !plan.is_created() {
                 on_progress(&Progress::CreatingPostgres);

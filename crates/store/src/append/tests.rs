@@ -26,7 +26,10 @@ async fn log(db: &TestDatabase) -> Vec<(i64, String, u64)> {
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn what_is_new_is_appended_in_the_order_received_and_the_rest_vanishes(_: PgPoolOptions, options: PgConnectOptions) {
+async fn what_is_new_is_appended_in_the_order_received_and_the_rest_vanishes(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let (a, b, c) = (
         envelope("/xmtp/0/m-b/proto", 9, b"x"),
@@ -49,7 +52,10 @@ async fn what_is_new_is_appended_in_the_order_received_and_the_rest_vanishes(_: 
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn the_same_bytes_at_another_time_are_another_envelope(_: PgPoolOptions, options: PgConnectOptions) {
+async fn the_same_bytes_at_another_time_are_another_envelope(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let times = [0, 1, (1 << 63) - 1, 1 << 63, u64::MAX];
     let envelopes = times.map(|t| envelope("/xmtp/0/m-a/proto", t, b"x")).to_vec();
@@ -58,7 +64,10 @@ async fn the_same_bytes_at_another_time_are_another_envelope(_: PgPoolOptions, o
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn what_cannot_be_stored_is_parked_with_its_bytes_and_stops_nobody(_: PgPoolOptions, options: PgConnectOptions) {
+async fn what_cannot_be_stored_is_parked_with_its_bytes_and_stops_nobody(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let mut bad = envelope("", 1, b"bytes");
     bad.topic = Bytes::from_static(b"/xmtp/0/m-\xff/proto");
@@ -116,7 +125,8 @@ async fn numbered_envelopes_are_known_by_their_numbers_and_other_bytes_are_kept_
     let first = numbered(u64::MAX, b"\x00\xff\x00", b"one");
     let liar = numbered(u64::MAX, b"\x00\xff\x00", b"two");
     let other = numbered(7, b"\x01", b"one");
-    let done = db.store.append(&[of(vec![first.clone(), liar.clone(), first.clone()])]).await.unwrap();
+    let done =
+        db.store.append(&[of(vec![first.clone(), liar.clone(), first.clone()])]).await.unwrap();
     assert_eq!((done.fresh, done.duplicates, done.conflicts, done.parked), (1, 1, 1, 0));
     for _ in 0..2 {
         let done = db.store.append(&[of(vec![liar.clone(), first.clone()])]).await.unwrap();
@@ -137,7 +147,10 @@ async fn numbered_envelopes_are_known_by_their_numbers_and_other_bytes_are_kept_
 
 /// Invariant 1, staged: an appender that has taken its positions and not committed keeps every later one invisible.
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn no_row_becomes_visible_before_one_that_stands_in_front_of_it(_: PgPoolOptions, options: PgConnectOptions) {
+async fn no_row_becomes_visible_before_one_that_stands_in_front_of_it(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let pages = [page(vec![envelope("slow", 1, b"")])];
     let sources = db.store.source_ids(["node"].into_iter()).await.unwrap();
@@ -212,9 +225,8 @@ async fn a_tail_beside_many_appenders_misses_nothing(_: PgPoolOptions, options: 
         .expect("the tail missed rows")
         .unwrap();
     assert_eq!(seen, writers * pages * size);
-    let deadlocks: i64 = db
-        .value("select deadlocks from pg_stat_database where datname = current_database()")
-        .await;
+    let deadlocks: i64 =
+        db.value("select deadlocks from pg_stat_database where datname = current_database()").await;
     assert_eq!(deadlocks, 0);
 }
 
@@ -240,13 +252,19 @@ async fn the_log_crosses_from_one_partition_into_the_next(
 
 /// A log that has outrun its partitions is trouble of ours: nothing is parked, and the append makes room.
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_missing_partition_is_made_and_parks_nothing(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_missing_partition_is_made_and_parks_nothing(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     db.execute("update ground.head set position = 9999999").await;
     let envelopes = (0..5).map(|t| envelope("t", t, b"")).collect();
     let appended = db.store.append(&[page(envelopes)]).await.unwrap();
     assert_eq!((appended.fresh, appended.parked), (5, 0));
-    assert_eq!(db.value::<String>(BY_PARTITION).await, "ground.envelopes_000004 1, ground.envelopes_000005 4");
+    assert_eq!(
+        db.value::<String>(BY_PARTITION).await,
+        "ground.envelopes_000004 1, ground.envelopes_000005 4"
+    );
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
@@ -270,7 +288,10 @@ async fn full_partitions_are_vacuumed_and_frozen_once(_: PgPoolOptions, options:
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_page_of_the_log_is_bounded_by_bytes_and_never_empty(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_page_of_the_log_is_bounded_by_bytes_and_never_empty(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let sizes: [&'static [u8]; 5] = [&[1; 10], &[2; 10], &[3; 5_000], &[4; 10], &[5; 10]];
     let envelopes =

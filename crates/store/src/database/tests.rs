@@ -16,13 +16,13 @@ async fn a_transaction_that_a_cancelled_future_left_open_does_not_reach_the_next
         sqlx::query_scalar("select pg_backend_pid()").fetch_one(connection).await.unwrap()
     };
     let is_open = async |connection: &mut PgConnection| -> bool {
-        let row = sqlx::raw_sql("select now() <> statement_timestamp()").fetch_one(connection).await;
+        let row =
+            sqlx::raw_sql("select now() <> statement_timestamp()").fetch_one(connection).await;
         sqlx::Row::get(&row.unwrap(), 0)
     };
     let (mut pids, mut cancelled) = (std::collections::HashSet::new(), 0);
     for microseconds in (0..4_000).step_by(40) {
-        let begun =
-            tokio::time::timeout(Duration::from_micros(microseconds), store.begin()).await;
+        let begun = tokio::time::timeout(Duration::from_micros(microseconds), store.begin()).await;
         cancelled += u32::from(begun.is_err());
         drop(begun);
         let mut connection = store.connection().await.unwrap();
@@ -50,7 +50,10 @@ async fn a_connection_that_became_read_only_is_not_used_again(
     let store = db.store.limited(1).unwrap();
     let mut connection = store.connection().await.unwrap();
     // What a server does to its sessions when it becomes a standby.
-    sqlx::raw_sql("set default_transaction_read_only = on").execute(&mut *connection).await.unwrap();
+    sqlx::raw_sql("set default_transaction_read_only = on")
+        .execute(&mut *connection)
+        .await
+        .unwrap();
     let refused = sqlx::raw_sql("create table t ()").execute(&mut *connection).await.unwrap_err();
     assert_eq!(Error::from(refused).class(), Class::Retry);
     drop(connection);

@@ -8,8 +8,8 @@ use crate::{
     database::Store,
     error::{Error, Result},
     log::{self, Content, Position},
-    projections::{self, Entry},
-    rebuild, time, watermarks,
+    projection::Entry,
+    projections, rebuild, time, watermarks,
 };
 
 /// Envelopes that are written again at once, when other copies of what they hold were erased.
@@ -48,7 +48,8 @@ impl Store {
         bury(&mut tx, &entries, reason).await?;
         for projection in &all {
             let again = projection.erase(&mut tx, &entries).await?;
-            let mut again: Vec<i64> = again.into_iter().map(|Position(position)| position).collect();
+            let mut again: Vec<i64> =
+                again.into_iter().map(|Position(position)| position).collect();
             again.sort_unstable();
             again.dedup();
             for part in again.chunks(AGAIN) {

@@ -110,8 +110,9 @@ impl State {
 
     /// Envelopes that were too old already when they came.
     async fn late(&mut self, connection: &mut PgConnection, rule: &Rule) -> Result<Vec<i64>> {
-        let served =
-            sqlx::query_scalar!("select position from derived.served").fetch_one(&mut *connection).await?;
+        let served = sqlx::query_scalar!("select position from derived.served")
+            .fetch_one(&mut *connection)
+            .await?;
         let found = sqlx::query_scalar!(
             "select position from derived.envelopes
               where position > $1 and position <= $2 and timestamp_ns < $3 and not erased

@@ -11,7 +11,8 @@ use crate::{
 
 /// Everything that was counted, and everything that lists show.
 async fn counted(db: &TestDatabase) -> Vec<(String, Vec<String>)> {
-    let counted = ["topic_names", "topic_counts", "conversations", "volume_minutes", "volume_hours"];
+    let counted =
+        ["topic_names", "topic_counts", "conversations", "volume_minutes", "volume_hours"];
     derived(db).await.into_iter().filter(|(table, _)| counted.contains(&table.as_str())).collect()
 }
 
@@ -56,7 +57,9 @@ async fn a_topic_is_erased_and_what_was_counted_stays_counted(
     let conversation = crate::log::topic_key(topic.as_bytes());
     for count in [
         format!("select count(*) from derived.messages where conversation = '{conversation}'"),
-        format!("select count(*) from derived.envelopes where topic_key = '{conversation}' and not erased"),
+        format!(
+            "select count(*) from derived.envelopes where topic_key = '{conversation}' and not erased"
+        ),
     ] {
         assert_eq!(db.value::<i64>(&count).await, 0, "{count}");
     }
@@ -66,8 +69,7 @@ async fn a_topic_is_erased_and_what_was_counted_stays_counted(
     append(&db, &envelopes).await;
     assert_eq!(db.store.head().await.unwrap(), head);
     let page = db.store.page(Position(0), head, Default::default()).await.unwrap();
-    let erased =
-        page.iter().filter(|logged| matches!(logged.content, Content::Erased(_))).count();
+    let erased = page.iter().filter(|logged| matches!(logged.content, Content::Erased(_))).count();
     assert_eq!((page.len(), i64::try_from(erased).unwrap()), (1_500, held));
     assert_eq!(db.store.erase(&scope, false).await.unwrap(), Erased::default());
 }
@@ -148,7 +150,11 @@ async fn the_first_copy_decides_the_conversation_until_it_is_erased(
     let conversation: uuid::Uuid = db.value("select conversation from derived.messages").await;
     assert_eq!(conversation, key(&ephemeral(&topic)));
     assert_eq!(db.value::<i64>("select count(*) from derived.message_copies").await, 0);
-    assert_eq!(db.value::<i64>("select rows from derived.totals where name = 'messages' and part = ''").await, 1);
+    assert_eq!(
+        db.value::<i64>("select rows from derived.totals where name = 'messages' and part = ''")
+            .await,
+        1
+    );
     let after = derived(&db).await;
     assert_same(&rebuilt(&db).await, &after);
 }
@@ -193,7 +199,10 @@ async fn retention_erases_by_age_kind_and_generation_also_what_comes_late(
     assert!(late > 0);
     assert_eq!(i64::try_from(run().await.envelopes).unwrap(), late);
     assert_eq!((db.value::<i64>(matching).await, db.value::<i64>(others).await >= kept), (0, true));
-    assert_eq!(db.value::<i64>("select count(*) from ground.tombstones where reason <> 'retention'").await, 0);
+    assert_eq!(
+        db.value::<i64>("select count(*) from ground.tombstones where reason <> 'retention'").await,
+        0
+    );
     let after = derived(&db).await;
     assert_same(&rebuilt(&db).await, &after);
     // While something is built again, retention waits: it would begin anew.

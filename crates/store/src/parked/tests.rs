@@ -156,3 +156,15 @@ async fn retries_and_appends_at_the_same_time_wait_for_each_other_in_one_order(
     assert_eq!((refused, parked(&db).await), (40, 80));
     assert_eq!(db.store.head().await.unwrap(), Position(40));
 }
+
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_retry_makes_the_partition_that_is_missing(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
+    let end = db.value::<i64>("select max(upto) - 1 from ground.partitions").await;
+    db.execute(&format!("update ground.head set position = {end}")).await;
+    db.store.park("node", &good(1), "an old reason").await.unwrap();
+    let ids = db.store.parked_ids(0, 10).await.unwrap();
+    let retried = db.store.parked_retry(&ids).await.unwrap();
+    assert_eq!(retried, Retried { stored: 1, ..Retried::default() });
+    assert_eq!((db.store.head().await.unwrap(), parked(&db).await), (Position(end + 1), 0));
+}

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 use wire::{Address, Payload, Verification};
 
-use super::{Change, Entry, Fold};
 use crate::{
     error::{Error, Result},
     log::Position,
+    projection::{Change, Entry, Fold},
     time,
     totals::Totals,
 };

@@ -3,8 +3,13 @@
 use sqlx::PgConnection;
 use wire::{Address, BundleForm, ContactBundle, Digest, Payload, Topic};
 
-use super::{Entry, Projection};
-use crate::{error::Result, log::Position, time, totals::Totals};
+use crate::{
+    error::Result,
+    log::Position,
+    projection::{Entry, Projection},
+    time,
+    totals::Totals,
+};
 
 pub(super) struct ContactBundles;
 
@@ -53,8 +58,10 @@ impl Projection for ContactBundles {
     ) -> Result<()> {
         totals.add("contact_bundles", "", i64::try_from(rows.len()).unwrap_or(i64::MAX));
         let accounts: Vec<&[u8]> = rows.iter().map(|r| r.account.as_bytes().as_slice()).collect();
-        let signers: Vec<Option<&[u8]>> =
-            rows.iter().map(|r| r.bundle.signer.as_ref().map(|a| a.as_bytes().as_slice())).collect();
+        let signers: Vec<Option<&[u8]>> = rows
+            .iter()
+            .map(|r| r.bundle.signer.as_ref().map(|a| a.as_bytes().as_slice()))
+            .collect();
         let digests: Vec<&[u8]> = rows.iter().map(|r| r.digest.as_bytes().as_slice()).collect();
         let identities: Vec<_> = rows.iter().map(|r| &r.bundle.keys.identity_key).collect();
         let identity_keys: Vec<&[u8]> = identities.iter().map(|key| key.bytes.as_ref()).collect();

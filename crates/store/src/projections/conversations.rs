@@ -6,8 +6,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use wire::{Address, PayloadKind, Topic};
 
-use super::{Entry, Projection};
-use crate::{error::Result, time, totals::Totals};
+use crate::{
+    error::Result,
+    projection::{Entry, Projection},
+    time,
+    totals::Totals,
+};
 
 pub(super) struct Conversations;
 
@@ -32,8 +36,7 @@ impl Projection for Conversations {
         if !matches!(topic, Topic::DirectMessage { .. } | Topic::Conversation { .. }) {
             return;
         }
-        let is_message =
-            matches!(entry.kind(), PayloadKind::MessageV1 | PayloadKind::MessageV2);
+        let is_message = matches!(entry.kind(), PayloadKind::MessageV1 | PayloadKind::MessageV2);
         let sent_ns = entry.sent_ns().filter(|_| is_message).map(time::to_db);
         rows.push(Row {
             key: entry.topic_key,

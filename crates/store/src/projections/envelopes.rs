@@ -5,8 +5,14 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use wire::Digest;
 
-use super::{Entry, Projection};
-use crate::{copy::Copy, error::Result, log::Position, time, totals::Totals};
+use crate::{
+    copy::Copy,
+    error::Result,
+    log::Position,
+    projection::{Entry, Projection},
+    time,
+    totals::Totals,
+};
 
 pub(super) struct Envelopes;
 

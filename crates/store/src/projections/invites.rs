@@ -7,8 +7,13 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use wire::{Address, Payload};
 
-use super::{Entry, Projection};
-use crate::{error::Result, log::Position, time, totals::Totals};
+use crate::{
+    error::Result,
+    log::Position,
+    projection::{Entry, Projection},
+    time,
+    totals::Totals,
+};
 
 pub(super) struct Invites;
 
@@ -116,13 +121,16 @@ impl Projection for Invites {
         )
         .fetch_all(&mut *connection)
         .await?;
-        let copies =
-            sqlx::query_scalar!("delete from invite_copies where id = any($1) returning position", &ids)
-                .fetch_all(connection)
-                .await?;
+        let copies = sqlx::query_scalar!(
+            "delete from invite_copies where id = any($1) returning position",
+            &ids
+        )
+        .fetch_all(connection)
+        .await?;
         totals.add("invites", "", -i64::try_from(gone.len()).unwrap_or(i64::MAX));
         let gone_for_good: HashSet<i64> = positions.into_iter().collect();
-        let left = gone.into_iter().chain(copies).filter(|position| !gone_for_good.contains(position));
+        let left =
+            gone.into_iter().chain(copies).filter(|position| !gone_for_good.contains(position));
         Ok(left.map(Position).collect())
     }
 }

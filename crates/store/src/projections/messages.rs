@@ -8,10 +8,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 use wire::{Address, Generation, Payload, Topic, Verification, topic::name};
 
-use super::{Entry, Projection};
 use crate::{
     error::Result,
     log::{self, Position},
+    projection::{Entry, Projection},
     time,
     totals::Totals,
 };

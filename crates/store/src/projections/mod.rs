@@ -1,18 +1,9 @@
 //! Derived tables: one file each, which holds the row, how an envelope becomes rows, and how rows are written.
-//!
-//! There are two kinds. The rows of a [`Projection`] follow from each envelope alone. The rows of a [`Fold`] depend on
-//! earlier rows of the same table. Neither may depend on where pages end: a rebuild with other pages gives the same rows.
-//!
-//! Statements name no schema: the search path of the transaction says whether the served tables are written or those that
-//! are being built beside them (see `rebuild.rs`).
 
 mod accounts;
 mod contact_bundles;
 mod conversations;
-mod entry;
 mod envelopes;
-mod erased;
-mod fold;
 mod invites;
 mod messages;
 mod topics;
@@ -20,18 +11,7 @@ mod undecodables;
 mod volume;
 mod welcomes;
 
-use std::future::Future;
-
-use sqlx::PgConnection;
-
-use crate::{error::Result, log::Position, totals::Totals};
-
-pub use entry::Entry;
-pub(crate) use erased::Erased;
-use erased::{fold, pure};
-#[cfg(test)]
-pub(crate) use erased::fold as of_fold;
-pub(crate) use fold::{Change, Fold};
+use crate::projection::{Erased, fold, pure};
 
 /// Every derived table. A new one is one file and one line here.
 pub(crate) fn all() -> Vec<Box<dyn Erased>> {
@@ -48,36 +28,4 @@ pub(crate) fn all() -> Vec<Box<dyn Erased>> {
         pure::<volume::Volume>(),
         pure::<welcomes::Welcomes>(),
     ]
-}
-
-/// A derived table whose rows follow from each envelope alone.
-pub(crate) trait Projection: Send + Sync + 'static {
-    /// Table, file, watermark, metric label and status row: one word for all.
-    const NAME: &'static str;
-    /// Raise it when `derive` or the table changes: the table is then built again beside the served one.
-    const VERSION: i32;
-    /// The tables that it writes, without their schema.
-    const TABLES: &'static [&'static str];
-    /// What one envelope adds.
-    type Row: Send + Sync;
-
-    /// Pure. An envelope that this table does not care about adds no rows.
-    fn derive(entry: &Entry, rows: &mut Vec<Self::Row>);
-
-    /// Writes the rows of a page, which are in the order of the log and not empty.
-    fn write(
-        connection: &mut PgConnection,
-        rows: Vec<Self::Row>,
-        totals: &mut Totals,
-    ) -> impl Future<Output = Result<()>> + Send;
-
-    /// Takes away what these envelopes added and what cannot stay when their messages are erased. Counts stay: they are
-    /// derived from tombstones as well. Returns the positions of other envelopes that must be written again.
-    fn erase(
-        _connection: &mut PgConnection,
-        _erased: &[Entry],
-        _totals: &mut Totals,
-    ) -> impl Future<Output = Result<Vec<Position>>> + Send {
-        async { Ok(Vec::new()) }
-    }
 }

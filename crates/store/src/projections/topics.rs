@@ -6,8 +6,12 @@ use bytes::Bytes;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Entry, Projection};
-use crate::{error::Result, time, totals::Totals};
+use crate::{
+    error::Result,
+    projection::{Entry, Projection},
+    time,
+    totals::Totals,
+};
 
 pub(super) struct Topics;
 

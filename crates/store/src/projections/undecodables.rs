@@ -2,8 +2,11 @@
 
 use sqlx::PgConnection;
 
-use super::{Entry, Projection};
-use crate::{error::Result, totals::Totals};
+use crate::{
+    error::Result,
+    projection::{Entry, Projection},
+    totals::Totals,
+};
 
 pub(super) struct Undecodables;
 

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use sqlx::PgConnection;
 
-use super::{Entry, Projection};
-use crate::{error::Result, totals::Totals};
+use crate::{
+    error::Result,
+    projection::{Entry, Projection},
+    totals::Totals,
+};
 
 pub(super) struct Volume;
 

@@ -3,8 +3,13 @@
 use sqlx::PgConnection;
 use wire::{Digest, Payload, Welcome};
 
-use super::{Entry, Projection};
-use crate::{error::Result, log::Position, time, totals::Totals};
+use crate::{
+    error::Result,
+    log::Position,
+    projection::{Entry, Projection},
+    time,
+    totals::Totals,
+};
 
 pub(super) struct Welcomes;
 

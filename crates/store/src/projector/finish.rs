@@ -13,14 +13,12 @@ impl Projector {
         let name = projection.name();
         self.analyze(member).await?;
         let mut tx = self.transaction(Target::Rebuild).await?;
-        let all: Vec<String> = sqlx::query_scalar!("select name from derived.watermarks")
-            .fetch_all(&mut *tx)
-            .await?;
+        let all: Vec<String> =
+            sqlx::query_scalar!("select name from derived.watermarks").fetch_all(&mut *tx).await?;
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let marks = watermarks::lock(&mut tx, &all).await?;
-        let served = sqlx::query_scalar!("select position from derived.served")
-            .fetch_one(&mut *tx)
-            .await?;
+        let served =
+            sqlx::query_scalar!("select position from derived.served").fetch_one(&mut *tx).await?;
         let Some((version, mut at)) = rebuild::lock(&mut tx, name).await? else {
             return Err(Failure::Moved);
         };

@@ -80,7 +80,9 @@ impl Projector {
             .collect();
         let lead = groups.iter().rposition(|group| group.target == Target::Served);
         // Without one that leads, rebuilds go on to where answers speak.
-        let lead = lead.map(|lead| groups.remove(lead)).filter(|lead| lead.at >= progression.served || groups.is_empty());
+        let lead = lead
+            .map(|lead| groups.remove(lead))
+            .filter(|lead| lead.at >= progression.served || groups.is_empty());
         let goal = lead.as_ref().map_or(progression.served, |lead| lead.at).max(progression.served);
         let rebuilt = groups
             .iter()

@@ -6,7 +6,7 @@ use super::Projector;
 use crate::{
     error::{Error, Result},
     log::{self, PageBounds, Position},
-    projections::Entry,
+    projection::Entry,
 };
 
 /// A page of the log.

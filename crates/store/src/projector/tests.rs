@@ -1,6 +1,9 @@
 use std::io::Read;
 
-use sqlx::{AssertSqlSafe, postgres::{PgConnectOptions, PgPoolOptions}};
+use sqlx::{
+    AssertSqlSafe,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 use super::*;
 use crate::{append::Page, testing::TestDatabase};
@@ -74,7 +77,8 @@ pub(crate) async fn derived(db: &TestDatabase) -> Vec<(String, Vec<String>)> {
     for table in all.iter().flat_map(|projection| projection.tables()).chain(&["totals"]) {
         // A total that went back to nothing is the same as one that never was.
         let rows = if *table == "totals" { "where rows <> 0" } else { "" };
-        let text = AssertSqlSafe(format!("select t::text from derived.{table} t {rows} order by 1"));
+        let text =
+            AssertSqlSafe(format!("select t::text from derived.{table} t {rows} order by 1"));
         let rows = sqlx::query_scalar(text).fetch_all(&mut *connection).await.unwrap();
         tables.push(((*table).to_owned(), rows));
     }
@@ -103,7 +107,10 @@ async fn page_sizes_and_rebuilds_change_nothing(_: PgPoolOptions, options: PgCon
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn one_projection_is_rebuilt_beside_the_others_and_joins_them(_: PgPoolOptions, options: PgConnectOptions) {
+async fn one_projection_is_rebuilt_beside_the_others_and_joins_them(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let envelopes = capture(900);
     append(&db, &envelopes[..600]).await;
@@ -151,10 +158,14 @@ async fn two_projectors_at_once_count_everything_once(_: PgPoolOptions, options:
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_projection_that_cannot_write_keeps_nobody_back(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_projection_that_cannot_write_keeps_nobody_back(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     append(&db, &capture(300)).await;
-    db.execute("alter table derived.accounts add constraint broken check (last_seen_ns is null)").await;
+    db.execute("alter table derived.accounts add constraint broken check (last_seen_ns is null)")
+        .await;
     let stop = CancellationToken::new();
     let run = tokio::spawn(projector(&db, 100).run(stop.clone()));
     let head = db.store.head().await.unwrap();
@@ -194,7 +205,8 @@ async fn a_projection_that_cannot_write_keeps_nobody_back(_: PgPoolOptions, opti
 async fn a_projection_that_was_held_back_is_forgiven(_: PgPoolOptions, options: PgConnectOptions) {
     let db = TestDatabase::on(options).await;
     append(&db, &capture(300)).await;
-    db.execute("alter table derived.accounts add constraint broken check (last_seen_ns is null)").await;
+    db.execute("alter table derived.accounts add constraint broken check (last_seen_ns is null)")
+        .await;
     let mut projector = projector(&db, 100);
     let error = projector.catch_up().await.unwrap_err();
     assert!(error.to_string().contains("accounts"), "{error}");
@@ -209,7 +221,10 @@ async fn a_projection_that_was_held_back_is_forgiven(_: PgPoolOptions, options: 
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn the_rollup_equals_a_recount_whatever_the_times(_: PgPoolOptions, options: PgConnectOptions) {
+async fn the_rollup_equals_a_recount_whatever_the_times(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let mut envelopes = capture(800);
     for (nth, ns) in [0, 1, u64::MAX, 1 << 63].into_iter().enumerate() {
@@ -295,7 +310,8 @@ async fn no_write_reads_a_table_from_end_to_end(_: PgPoolOptions, options: PgCon
     projector(&db, 900).catch_up().await.unwrap();
     db.store.close().await;
     let fresh = TestDatabase::on(db.options()).await;
-    let scans = "select coalesce(string_agg(format('%s: %s scans', relid::regclass, seq_scan), ', '), '')
+    let scans =
+        "select coalesce(string_agg(format('%s: %s scans', relid::regclass, seq_scan), ', '), '')
                    from pg_stat_user_tables t join pg_class c on c.oid = t.relid
                   where c.reltuples > 1000 and seq_scan > 0";
     assert_eq!(fresh.value::<String>(scans).await, "");

@@ -8,7 +8,7 @@ use super::{Group, Member, Page, Projector, groups::Target};
 use crate::{
     error::{Error, Result},
     log::Position,
-    projections::Erased,
+    projection::Erased,
     rebuild, watermarks,
 };
 
@@ -63,7 +63,9 @@ impl Projector {
         // What a crash takes back, the watermark takes back with it: the page is simply written again.
         sqlx::raw_sql(match target {
             Target::Served => "set local synchronous_commit = off; set local search_path = derived",
-            Target::Rebuild => "set local synchronous_commit = off; set local search_path = rebuild",
+            Target::Rebuild => {
+                "set local synchronous_commit = off; set local search_path = rebuild"
+            }
         })
         .execute(&mut *tx)
         .await?;

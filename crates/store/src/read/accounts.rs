@@ -63,7 +63,10 @@ impl Keyed<AccountOrder> for Account {
             AccountOrder::FirstSeen => self.first_seen_ns,
             AccountOrder::LastSeen => self.last_seen_ns,
         };
-        Key { sort: Some(time::to_db(ns)), tie_breaker: TieBreaker::Bytes(self.address.as_bytes().to_vec()) }
+        Key {
+            sort: Some(time::to_db(ns)),
+            tie_breaker: TieBreaker::Bytes(self.address.as_bytes().to_vec()),
+        }
     }
 }
 

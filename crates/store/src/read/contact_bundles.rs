@@ -162,7 +162,10 @@ impl Keyed<TimeOrder> for ContactBundle {
     const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Position;
 
     fn key(&self, _: TimeOrder) -> Place {
-        Place { sort: Some(time::to_db(self.published_ns)), tie_breaker: TieBreaker::Position(self.position().0) }
+        Place {
+            sort: Some(time::to_db(self.published_ns)),
+            tie_breaker: TieBreaker::Position(self.position().0),
+        }
     }
 }
 
@@ -295,11 +298,7 @@ impl Snapshot {
         positions: &[Position],
     ) -> Result<Vec<ContactBundle>> {
         self.find_by(
-            concat!(
-                "select ",
-                columns!(),
-                " from derived.contact_bundles where position {is}"
-            ),
+            concat!("select ", columns!(), " from derived.contact_bundles where position {is}"),
             positions,
             Vec::new(),
             ContactBundle::from_columns,

@@ -167,11 +167,16 @@ impl Snapshot {
     pub async fn messages_by_id(&self, ids: &[(u64, Uuid)]) -> Result<Vec<Message>> {
         let statement = match ids {
             [(sent_ns, id)] => Statement::new(
-                concat!("select ", columns!(), " from derived.messages where sent_ns = $1 and id = $2"),
+                concat!(
+                    "select ",
+                    columns!(),
+                    " from derived.messages where sent_ns = $1 and id = $2"
+                ),
                 vec![time::to_db(*sent_ns).into(), (*id).into()],
             ),
             ids => {
-                let times: Vec<i64> = ids.iter().map(|(sent_ns, _)| time::to_db(*sent_ns)).collect();
+                let times: Vec<i64> =
+                    ids.iter().map(|(sent_ns, _)| time::to_db(*sent_ns)).collect();
                 let keys: Vec<Uuid> = ids.iter().map(|(_, id)| *id).collect();
                 Statement::new(
                     concat!(

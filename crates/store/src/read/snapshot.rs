@@ -301,7 +301,11 @@ fn no_list() -> Error {
 /// snapshot. Only a nested loop can join like this, and it keeps the order of the rows.
 fn with_heads(text: &str) -> String {
     [
-        concat!("select heads.log, heads.head, heads.stale, q.* from (", heads!(), ") heads left join lateral ("),
+        concat!(
+            "select heads.log, heads.head, heads.stale, q.* from (",
+            heads!(),
+            ") heads left join lateral ("
+        ),
         text,
         ") q on true",
     ]

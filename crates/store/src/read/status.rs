@@ -69,7 +69,9 @@ fn projection(columns: &mut Columns<'_>) -> Result<Watermark> {
         position: Position(columns.get()?),
         stale: columns.get()?,
         rebuild: match (columns.get::<Option<i32>>()?, columns.get::<Option<i64>>()?) {
-            (Some(version), Some(position)) => Some(Rebuild { version, position: Position(position) }),
+            (Some(version), Some(position)) => {
+                Some(Rebuild { version, position: Position(position) })
+            }
             _ => None,
         },
     })

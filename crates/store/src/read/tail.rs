@@ -20,8 +20,7 @@ struct LogOrder;
 
 /// The rows behind one position up to another, in the order of the log.
 fn span(after: Position, upto: Position, limit: u32) -> PageRequest<LogOrder> {
-    let at =
-        |position| Some(Key { sort: None, tie_breaker: TieBreaker::Position(position) });
+    let at = |position| Some(Key { sort: None, tie_breaker: TieBreaker::Position(position) });
     PageRequest {
         after: at(after.0),
         before: at(upto.0.saturating_add(1)),

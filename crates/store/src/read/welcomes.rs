@@ -67,7 +67,10 @@ impl Keyed<TimeOrder> for Welcome {
     const TIE_BREAKER: TieBreakerKind = TieBreakerKind::Position;
 
     fn key(&self, _: TimeOrder) -> Place {
-        Place { sort: Some(time::to_db(self.published_ns)), tie_breaker: TieBreaker::Position(self.position.0) }
+        Place {
+            sort: Some(time::to_db(self.published_ns)),
+            tie_breaker: TieBreaker::Position(self.position.0),
+        }
     }
 }
 
@@ -159,11 +162,7 @@ impl Snapshot {
     /// When PostgreSQL fails.
     pub async fn welcomes_by_position(&self, positions: &[Position]) -> Result<Vec<Welcome>> {
         self.find_by(
-            concat!(
-                "select ",
-                columns!(),
-                " from derived.welcomes where position {is}"
-            ),
+            concat!("select ", columns!(), " from derived.welcomes where position {is}"),
             positions,
             Vec::new(),
             Welcome::from_columns,

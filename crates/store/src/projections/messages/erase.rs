@@ -4,8 +4,7 @@ use std::collections::HashSet;
 
 use sqlx::PgConnection;
 
-use super::Entry;
-use crate::{error::Result, log::Position, time, totals::Totals};
+use crate::{error::Result, log::Position, projection::Entry, time, totals::Totals};
 
 pub(super) async fn erase(
     connection: &mut PgConnection,

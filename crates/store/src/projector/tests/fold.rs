@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use super::*;
 use crate::{
     error::Result,
-    projections::{Change, Entry, Fold, of_fold},
+    projection::{Change, Entry, Fold, fold},
     rebuild,
     totals::Totals,
 };
@@ -79,7 +79,7 @@ async fn page_sizes_and_rebuilds_do_not_change_a_fold(_: PgPoolOptions, options:
         } else {
             // Built beside what is served, while the log goes on.
             let mut tx = db.store.begin().await.unwrap();
-            rebuild::start(&mut tx, of_fold::<Chains>().as_ref()).await.unwrap();
+            rebuild::start(&mut tx, fold::<Chains>().as_ref()).await.unwrap();
             tx.commit().await.unwrap();
             append(&db, &envelopes[700..]).await;
         }
@@ -89,7 +89,7 @@ async fn page_sizes_and_rebuilds_do_not_change_a_fold(_: PgPoolOptions, options:
         };
         let verifier = Arc::new(Verifier::new(1024));
         let mut projector =
-            Projector::of(vec![of_fold::<Chains>()], db.store.clone(), verifier, config);
+            Projector::of(vec![fold::<Chains>()], db.store.clone(), verifier, config);
         let head = projector.catch_up().await.unwrap();
         assert_eq!(db.value::<i64>("select sum(length)::bigint from derived.chains").await, head.0);
         all.push(db.value::<String>(chains).await);

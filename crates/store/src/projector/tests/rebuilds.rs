@@ -13,7 +13,10 @@ async fn mark(db: &TestDatabase, name: &str) -> crate::watermarks::Watermark {
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_raised_version_is_built_beside_the_old_rows(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_raised_version_is_built_beside_the_old_rows(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let envelopes = capture(500);
     append(&db, &envelopes[..300]).await;
@@ -96,7 +99,10 @@ async fn an_older_program_beside_a_newer_one_leaves_its_projection_alone(
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_swap_keeps_indexes_grants_settings_and_views(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_swap_keeps_indexes_grants_settings_and_views(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     append(&db, &capture(200)).await;
     projector(&db, 100).catch_up().await.unwrap();

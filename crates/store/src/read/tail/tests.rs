@@ -33,7 +33,10 @@ async fn all<T>(
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn what_is_listed_and_what_a_row_says_are_the_same(_: PgPoolOptions, options: PgConnectOptions) {
+async fn what_is_listed_and_what_a_row_says_are_the_same(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = indexed(options).await;
     let snapshot = db.store.snapshot().await.unwrap();
     let (start, head) = (Position(0), snapshot.head());

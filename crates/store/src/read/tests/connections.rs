@@ -16,7 +16,10 @@ async fn backend(snapshot: &Snapshot) -> i32 {
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn near_connections_are_borrowed_first_and_the_others_when_they_are_busy(_: PgPoolOptions, options: PgConnectOptions) {
+async fn near_connections_are_borrowed_first_and_the_others_when_they_are_busy(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let common = Store::open(Options { max_connections: 1, ..Options::new(db.url()) }).unwrap();
     let near = common.near(1).unwrap();

@@ -99,10 +99,7 @@ async fn of_very_many_copies_the_first_are_returned(_: PgPoolOptions, options: P
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn an_erased_envelope_stays_without_its_message(
-    _: PgPoolOptions,
-    options: PgConnectOptions,
-) {
+async fn an_erased_envelope_stays_without_its_message(_: PgPoolOptions, options: PgConnectOptions) {
     let db = TestDatabase::on(options).await;
     let topics = ["/xmtp/0/m-a/proto", "/xmtp/0/m-b/proto"];
     append(&db, topics.iter().map(|topic| envelope(topic, 7, b"words")).collect()).await;

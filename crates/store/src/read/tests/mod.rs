@@ -97,7 +97,8 @@ async fn look_ups_by_key_give_what_lists_give(_: PgPoolOptions, options: PgConne
     }
 
     let name = "/xmtp/0/m-x/proto";
-    let topics = snapshot.topics_by_key(&[topic_key(name.as_bytes()), topic_key(b"nowhere")]).await.unwrap();
+    let topics =
+        snapshot.topics_by_key(&[topic_key(name.as_bytes()), topic_key(b"nowhere")]).await.unwrap();
     assert_eq!(topics.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(), [name]);
     let unread = envelopes.iter().find(|e| e.topic_key == topics[0].key).unwrap().position;
     let reasons = snapshot.undecodables_at(&[unread, positions[0]]).await.unwrap();
@@ -106,7 +107,10 @@ async fn look_ups_by_key_give_what_lists_give(_: PgPoolOptions, options: PgConne
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_snapshot_stays_at_its_moment_and_tells_how_far_it_is_behind(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_snapshot_stays_at_its_moment_and_tells_how_far_it_is_behind(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let append = async |n: u64| append(&db, vec![envelope("/xmtp/0/m-x/proto", n, b"x")]).await;
     let all = PageRequest::first(EnvelopeOrder::Indexed, false, ALL);
@@ -138,7 +142,10 @@ async fn a_snapshot_stays_at_its_moment_and_tells_how_far_it_is_behind(_: PgPool
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_snapshot_that_is_dropped_unclosed_leaves_no_transaction_behind(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_snapshot_that_is_dropped_unclosed_leaves_no_transaction_behind(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     let store = db.store.limited(1).unwrap();
     let backend = async |snapshot: &Snapshot| -> i32 {

@@ -97,7 +97,10 @@ pub(super) async fn check<T: Keyed<O> + Clone + PartialEq, O: Copy + std::fmt::D
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn ranges_between_rows_with_a_value_and_rows_without(_: PgPoolOptions, options: PgConnectOptions) {
+async fn ranges_between_rows_with_a_value_and_rows_without(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = indexed(options).await;
     let snapshot = db.store.snapshot().await.unwrap();
     let (order, filter) = (ConversationOrder::LastMessage, ConversationFilter::default());
@@ -136,7 +139,10 @@ fn any_of<T: Clone>(random: &mut StdRng, values: &[T]) -> Vec<T> {
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn pages_of_any_size_in_any_direction_through_any_filter_give_each_row_once_in_order(_: PgPoolOptions, options: PgConnectOptions) {
+async fn pages_of_any_size_in_any_direction_through_any_filter_give_each_row_once_in_order(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = indexed(options).await;
     let snapshot = db.store.snapshot().await.unwrap();
     let seed: u64 = 0x5eed_0001;

@@ -79,7 +79,10 @@ macro_rules! parents {
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn lists_under_many_parents_are_what_they_are_one_by_one(_: PgPoolOptions, options: PgConnectOptions) {
+async fn lists_under_many_parents_are_what_they_are_one_by_one(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = indexed(options).await;
     let at = db.store.snapshot().await.unwrap();
     let random = &mut StdRng::seed_from_u64(0x5eed_0002);

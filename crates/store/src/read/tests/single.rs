@@ -28,7 +28,10 @@ macro_rules! same {
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_single_statement_answers_what_a_transaction_does(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_single_statement_answers_what_a_transaction_does(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = indexed(options).await;
     // In the log, and not to be seen yet.
     append(&db, vec![envelope("/xmtp/0/m-x/proto", 7, b"later")]).await;
@@ -59,80 +62,92 @@ async fn a_single_statement_answers_what_a_transaction_does(_: PgPoolOptions, op
 
     // Each part is a future of its own: together they are too large for the stack of a test.
     Box::pin(async {
-    same!(db, |at| at.accounts(&Default::default(), &accounts));
-    same!(db, |at| at.contact_bundles(&Default::default(), &time));
-    same!(db, |at| at
-        .contact_bundles(&ContactBundleFilter { current_only: true, ..Default::default() }, &time));
-    same!(db, |at| at.conversations(&Default::default(), &conversations));
-    same!(db, |at| at.envelopes(&Default::default(), &by_position));
-    same!(db, |at| at.invites(&Default::default(), &time));
-    same!(db, |at| at.invites(&of_nobody, &time));
-    same!(db, |at| at.messages(&Default::default(), &time));
-    same!(db, |at| at.topics(&Default::default(), &topics));
+        same!(db, |at| at.accounts(&Default::default(), &accounts));
+        same!(db, |at| at.contact_bundles(&Default::default(), &time));
+        same!(db, |at| at.contact_bundles(
+            &ContactBundleFilter { current_only: true, ..Default::default() },
+            &time
+        ));
+        same!(db, |at| at.conversations(&Default::default(), &conversations));
+        same!(db, |at| at.envelopes(&Default::default(), &by_position));
+        same!(db, |at| at.invites(&Default::default(), &time));
+        same!(db, |at| at.invites(&of_nobody, &time));
+        same!(db, |at| at.messages(&Default::default(), &time));
+        same!(db, |at| at.topics(&Default::default(), &topics));
     })
     .await;
     Box::pin(async {
-    let impossible = TopicFilter { name_starts_with: Some("\0".into()), ..Default::default() };
-    same!(db, |at| at.topics(&impossible, &topics));
-    same!(db, |at| at.count_topics(&impossible));
-    same!(db, |at| at.count_accounts(&Default::default()));
-    same!(db, |at| at.count_envelopes(&Default::default()));
-    same!(db, |at| at.count_envelopes(&EnvelopeFilter { after: Some(1), ..Default::default() }));
-    same!(db, |at| at.count_invites(&of_nobody));
+        let impossible = TopicFilter { name_starts_with: Some("\0".into()), ..Default::default() };
+        same!(db, |at| at.topics(&impossible, &topics));
+        same!(db, |at| at.count_topics(&impossible));
+        same!(db, |at| at.count_accounts(&Default::default()));
+        same!(db, |at| at.count_envelopes(&Default::default()));
+        same!(db, |at| at
+            .count_envelopes(&EnvelopeFilter { after: Some(1), ..Default::default() }));
+        same!(db, |at| at.count_invites(&of_nobody));
     })
     .await;
     for one in [true, false] {
         let some = |n: usize| if one { 1 } else { n };
         Box::pin(async {
-        same!(db, |at| at.accounts_by_address(&wallets[..some(wallets.len())]));
-        same!(db, |at| at.reachability(&wallets[..some(wallets.len())]));
-        same!(db, |at| at.current_contact_bundles(&wallets[..some(wallets.len())]));
-        same!(db, |at| at.accounts_with_bundles(&wallets[..some(wallets.len())], Extent::Keys));
-        same!(db, |at| at.contact_bundles_by_position(&[bundles[0].position(), head][..some(2)]));
-        same!(db, |at| at.envelopes_by_position(&positions[..some(positions.len())]));
+            same!(db, |at| at.accounts_by_address(&wallets[..some(wallets.len())]));
+            same!(db, |at| at.reachability(&wallets[..some(wallets.len())]));
+            same!(db, |at| at.current_contact_bundles(&wallets[..some(wallets.len())]));
+            same!(db, |at| at.accounts_with_bundles(&wallets[..some(wallets.len())], Extent::Keys));
+            same!(db, |at| at
+                .contact_bundles_by_position(&[bundles[0].position(), head][..some(2)]));
+            same!(db, |at| at.envelopes_by_position(&positions[..some(positions.len())]));
         })
         .await;
         Box::pin(async {
-        same!(db, |at| at.messages_at(&positions[..some(positions.len())]));
-        same!(db, |at| at.undecodables_at(&positions[..some(positions.len())]));
-        same!(db, |at| at.topics_by_key(&keys[..some(keys.len())]));
-        same!(db, |at| at.conversations_by_key(&keys[..some(keys.len())]));
-        same!(db, |at| at.envelopes_of_invites(&ids[..some(ids.len())]));
-        same!(db, |at| at.envelopes_of_messages(&firsts[..some(firsts.len())]));
+            same!(db, |at| at.messages_at(&positions[..some(positions.len())]));
+            same!(db, |at| at.undecodables_at(&positions[..some(positions.len())]));
+            same!(db, |at| at.topics_by_key(&keys[..some(keys.len())]));
+            same!(db, |at| at.conversations_by_key(&keys[..some(keys.len())]));
+            same!(db, |at| at.envelopes_of_invites(&ids[..some(ids.len())]));
+            same!(db, |at| at.envelopes_of_messages(&firsts[..some(firsts.len())]));
         })
         .await;
         Box::pin(async {
-        same!(db, |at| at.envelopes_by_digest(&digests[..some(digests.len())]));
-        same!(db, |at| at.invites_by_id(&ids[..some(ids.len())]));
-        same!(db, |at| at.messages_by_id(&names[..some(names.len())]));
-        same!(db, |at| at.messages_of_envelopes(&positions[..some(positions.len())]));
-        same!(db, |at| at.invites_of(&wallets[..some(wallets.len())], &Default::default(), &time));
-        same!(db, |at| at.count_invites_of(&wallets[..some(wallets.len())], &Default::default()));
+            same!(db, |at| at.envelopes_by_digest(&digests[..some(digests.len())]));
+            same!(db, |at| at.invites_by_id(&ids[..some(ids.len())]));
+            same!(db, |at| at.messages_by_id(&names[..some(names.len())]));
+            same!(db, |at| at.messages_of_envelopes(&positions[..some(positions.len())]));
+            same!(db, |at| at.invites_of(
+                &wallets[..some(wallets.len())],
+                &Default::default(),
+                &time
+            ));
+            same!(db, |at| at
+                .count_invites_of(&wallets[..some(wallets.len())], &Default::default()));
         })
         .await;
     }
     Box::pin(async {
-    same!(db, |at| at.accounts_by_address(&[nobody]));
-    same!(db, |at| at.accounts_with_bundles(&[nobody], Extent::Verdict));
-    same!(db, |at| at.invites_of(&[], &Default::default(), &time));
-    same!(db, |at| at.envelopes_since(&Default::default(), positions[3], positions[9], 100));
-    same!(db, |at| at.volume(
-        Width::Hour,
-        0,
-        u64::MAX / Width::Hour.ns(),
-        Split::Kind,
-        &Default::default()
-    ));
-    same!(db, |at| at.volume(Width::Day, 0, 1, Split::None, &Default::default()));
-    same!(db, |at| at.totals());
-    same!(db, |at| at.status());
-    same!(db, |at| at.messages_at(&[]));
+        same!(db, |at| at.accounts_by_address(&[nobody]));
+        same!(db, |at| at.accounts_with_bundles(&[nobody], Extent::Verdict));
+        same!(db, |at| at.invites_of(&[], &Default::default(), &time));
+        same!(db, |at| at.envelopes_since(&Default::default(), positions[3], positions[9], 100));
+        same!(db, |at| at.volume(
+            Width::Hour,
+            0,
+            u64::MAX / Width::Hour.ns(),
+            Split::Kind,
+            &Default::default()
+        ));
+        same!(db, |at| at.volume(Width::Day, 0, 1, Split::None, &Default::default()));
+        same!(db, |at| at.totals());
+        same!(db, |at| at.status());
+        same!(db, |at| at.messages_at(&[]));
     })
     .await;
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn a_single_statement_read_returns_its_connection_unless_its_answer_was_not_awaited(_: PgPoolOptions, options: PgConnectOptions) {
+async fn a_single_statement_read_returns_its_connection_unless_its_answer_was_not_awaited(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = TestDatabase::on(options).await;
     // Readers: their abandoned statements end soon.
     let options = Options { max_connections: 1, readers: true, ..Options::new(db.url()) };
@@ -161,7 +176,10 @@ async fn a_single_statement_read_returns_its_connection_unless_its_answer_was_no
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn bundles_that_come_with_rows_are_those_that_look_ups_find(_: PgPoolOptions, options: PgConnectOptions) {
+async fn bundles_that_come_with_rows_are_those_that_look_ups_find(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = indexed(options).await;
     let snapshot = db.store.snapshot().await.unwrap();
     let time = PageRequest::first(TimeOrder, true, 30);

@@ -34,7 +34,10 @@ async fn what_is_stale_is_named_and_followed_no_further_than_it_is(
     assert_eq!(at.followed().await.unwrap(), wanted);
     let status = at.status().await.unwrap();
     let stale: Vec<_> = status.projections.iter().filter(|one| one.stale).collect();
-    assert_eq!(stale.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["invites", "topics"]);
+    assert_eq!(
+        stale.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
+        ["invites", "topics"]
+    );
     assert_eq!(stale[1].error.as_deref(), Some("no"));
     assert_eq!((stale[0].position, stale[0].rebuild), (Position(10), None));
     at.close().await.unwrap();

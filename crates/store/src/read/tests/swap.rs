@@ -23,7 +23,8 @@ async fn a_swap_waits_for_open_snapshots_and_later_ones_see_the_new_table(
 ) {
     let db = indexed(options).await;
     let all = PageRequest::first(TimeOrder, true, ALL);
-    let rows = async |at: &Snapshot| at.invites(&Default::default(), &all).await.unwrap().rows.len();
+    let rows =
+        async |at: &Snapshot| at.invites(&Default::default(), &all).await.unwrap().rows.len();
 
     let open = db.store.snapshot().await.unwrap();
     let store = db.store.clone();

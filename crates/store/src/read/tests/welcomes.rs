@@ -69,7 +69,10 @@ async fn welcomes_equal_the_truth(_: PgPoolOptions, options: PgConnectOptions) {
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn pages_and_tails_of_welcomes_give_each_once_in_order(_: PgPoolOptions, options: PgConnectOptions) {
+async fn pages_and_tails_of_welcomes_give_each_once_in_order(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = indexed(options).await;
     let snapshot = db.store.snapshot().await.unwrap();
     let head = snapshot.head();
@@ -108,7 +111,10 @@ async fn pages_and_tails_of_welcomes_give_each_once_in_order(_: PgPoolOptions, o
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
-async fn welcomes_of_many_installations_are_those_of_each(_: PgPoolOptions, options: PgConnectOptions) {
+async fn welcomes_of_many_installations_are_those_of_each(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
     let db = indexed(options).await;
     let at = db.store.snapshot().await.unwrap();
     let all = PageRequest::first(TimeOrder, true, ALL);

@@ -37,15 +37,19 @@ macro_rules! partitions {
     }};
 }
 
+async fn extend(db: &TestDatabase) {
+    let ahead = WIDTH * PARTITIONS;
+    db.execute(&format!("select ground.extend({WIDTH}, {ahead})")).await;
+    assert_eq!(db.value::<i64>("select count(*) from ground.partitions").await, PARTITIONS);
+}
+
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
 async fn only_messages_touch_the_log_and_only_the_partitions_that_they_are_in(
     _: PgPoolOptions,
     options: PgConnectOptions,
 ) {
     let db = TestDatabase::on(options).await;
-    let ahead = WIDTH * (PARTITIONS - 1);
-    db.execute(&format!("select ground.extend({WIDTH}, {ahead})")).await;
-    assert_eq!(db.value::<i64>("select count(*) from ground.partitions").await, PARTITIONS);
+    extend(&db).await;
     let readers = index::readers(&db).await;
 
     let at = |partition: i64, nth: i64| Position(partition * WIDTH + nth);
@@ -59,8 +63,7 @@ async fn only_messages_touch_the_log_and_only_the_partitions_that_they_are_in(
     let page = PageRequest::first(EnvelopeOrder::Indexed, false, 50);
     let none: &[&str] = &[];
     for many in [1, 3] {
-        let (positions, digests, keys) =
-            (&some[..many], vec![digest; many], vec![key; many]);
+        let (positions, digests, keys) = (&some[..many], vec![digest; many], vec![key; many]);
         let names = vec![(1, key); many];
         assert_eq!(partitions!(readers, |at| at.envelopes_by_position(positions)), none);
         assert_eq!(partitions!(readers, |at| at.envelopes_by_digest(&digests)), none);
@@ -80,7 +83,7 @@ async fn a_statement_for_messages_locks_the_partitions_that_they_are_in(
     options: PgConnectOptions,
 ) {
     let db = TestDatabase::on(options).await;
-    db.execute(&format!("select ground.extend({WIDTH}, {})", WIDTH * (PARTITIONS - 1))).await;
+    extend(&db).await;
     let at = index::readers(&db).await.snapshot().await.unwrap();
     at.messages_at(&[Position(5 * WIDTH + 1)]).await.unwrap();
     let locked: i64 = db

@@ -5,150 +5,19 @@ mod index;
 mod log;
 mod plan;
 mod questions;
+mod readers;
 mod sifts;
-
-use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
-    fmt::Debug,
-};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use uuid::Uuid;
 
 use super::super::*;
-use crate::{database::Store, error::Result, log::Position};
+use crate::log::Position;
 use index::wallet;
 pub(crate) use plan::keeps;
 use questions::Filtered;
-use sifts::SIFTS;
-
-/// Rows of a page.
-const LIMIT: u32 = 50;
-/// Rows looked at for each row of a page and each scan, at most, where rows are sought: itself, those that hang on it,
-/// and what is sifted by the way.
-const SEEK: u64 = 10;
-
-struct Readers {
-    store: Store,
-    big: HashSet<String>,
-    asked: BTreeSet<&'static str>,
-    planned: HashSet<String>,
-    /// Which of [`SIFTS`] were met.
-    sifting: BTreeSet<&'static str>,
-    /// Questions that read a big table from end to end, and which.
-    whole: BTreeMap<String, String>,
-    /// Questions that look at more rows than they seek, and at how many.
-    sifts: BTreeMap<String, u64>,
-}
-
-impl Readers {
-    /// Makes the plans of what is asked, in a transaction and in a single-statement read. `ways` says how many scans may be needed; none
-    /// says that only the plan is of interest.
-    async fn ask<T>(
-        &mut self,
-        method: &'static str,
-        words: &str,
-        ways: Option<u64>,
-        ask: impl AsyncFn(&Snapshot) -> Result<T>,
-    ) {
-        self.asked.insert(method);
-        let question = format!("{method} {words}");
-        let sifts = SIFTS.iter().find(|known| {
-            question
-                .strip_prefix(**known)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-        });
-        self.sifting.extend(sifts);
-        for single in [false, true] {
-            let at = match single {
-                true => self.store.single_statement().await,
-                false => self.store.snapshot().await,
-            };
-            let at = at.unwrap();
-            plan::listen();
-            let answer = ask(&at).await;
-            let heard = plan::heard();
-            at.close().await.unwrap();
-            let Some(heard) = heard.first() else {
-                // The snapshot knows already.
-                assert!(answer.is_ok(), "{question}");
-                continue;
-            };
-            let execute = ways.filter(|_| !single && sifts.is_none());
-            if !self.planned.insert(heard.text.clone()) && execute.is_none() {
-                continue;
-            }
-            let plan = plan::plan(&self.store, heard, execute.is_some()).await;
-            if method != "messages_at"
-                && let Some(relation) = plan.relations.iter().find(|name| name.starts_with("envelopes_"))
-            {
-                panic!("{question} reads the log ({relation}): {}", heard.text);
-            }
-            for relation in plan.whole.iter().filter(|relation| self.big.contains(*relation)) {
-                let told = format!("{relation}: {}", heard.text);
-                self.whole.entry(question.clone()).or_insert(told);
-            }
-            if execute.is_some_and(|ways| plan.touched > ways * SEEK * u64::from(LIMIT + 1)) {
-                let most = self.sifts.entry(question.clone()).or_default();
-                *most = plan.touched.max(*most);
-            }
-        }
-    }
-
-    /// Every page of a list: each order, in both directions, from the beginning and from a place.
-    async fn pages<F, O: Copy + Debug, T: Keyed<O>, R>(
-        &mut self,
-        method: &'static str,
-        filters: &[Filtered<F>],
-        parents: u64,
-        orders: &[O],
-        first: impl AsyncFn(&Snapshot, &PageRequest<O>) -> Result<Page<T>>,
-        ask: impl AsyncFn(&Snapshot, &F, &PageRequest<O>) -> Result<R>,
-    ) {
-        for order in orders {
-            let at = self.store.snapshot().await.unwrap();
-            let rows = first(&at, &PageRequest::first(*order, true, 500)).await.unwrap().rows;
-            at.close().await.unwrap();
-            let place = Some(rows.last().unwrap().key(*order));
-            for Filtered { filter, words, ways, pair } in filters {
-                for descending in [true, false] {
-                    for (after, before) in [
-                        (None, None),
-                        (place.clone(), None),
-                        (None, place.clone()),
-                        (place.clone(), place.clone()),
-                    ] {
-                        // The first page and one behind a place, of either direction one: `before` bounds the other side.
-                        let executed = before.is_none() && descending == after.is_none();
-                        let ways = (!pair && executed).then_some(ways * parents);
-                        let words = format!("{order:?} {words}");
-                        let request = PageRequest {
-                            order: *order,
-                            descending,
-                            backward: after.is_none() && before.is_some(),
-                            after,
-                            before,
-                            limit: LIMIT,
-                        };
-                        self.ask(method, &words, ways, async |at| ask(at, filter, &request).await)
-                            .await;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn counts<F, R>(
-        &mut self,
-        method: &'static str,
-        filters: &[Filtered<F>],
-        ask: impl AsyncFn(&Snapshot, &F) -> Result<R>,
-    ) {
-        for Filtered { filter, words, .. } in filters {
-            self.ask(method, words, None, async |at| ask(at, filter).await).await;
-        }
-    }
-}
+use readers::{LIMIT, Readers};
+use sifts::{COUNTS, SIFTS};
 
 macro_rules! list {
     ($readers:ident, $list:ident, $count:ident, $orders:expr, $filters:expr) => {{
@@ -206,16 +75,8 @@ async fn nothing_that_can_be_asked_reads_a_big_table_from_end_to_end(
     _: PgPoolOptions,
     options: PgConnectOptions,
 ) {
-    let (_db, store) = index::filled(options).await;
-    let mut readers = Readers {
-        big: plan::big(&store, index::BIG).await,
-        store,
-        asked: BTreeSet::new(),
-        planned: HashSet::new(),
-        sifting: BTreeSet::new(),
-        whole: BTreeMap::new(),
-        sifts: BTreeMap::new(),
-    };
+    let (db, store) = index::filled(options).await;
+    let mut readers = Readers::of(store, plan::big(&db.store, index::BIG).await);
     assert!(readers.big.len() >= 11, "{:?}", readers.big);
 
     let topics = index::keys(
@@ -238,8 +99,11 @@ async fn nothing_that_can_be_asked_reads_a_big_table_from_end_to_end(
         at.envelopes_by_position(&positions).await.unwrap().iter().map(|e| e.digest).collect();
     at.close().await.unwrap();
     let installations: Vec<_> = welcomes.iter().map(|welcome| welcome.installation).collect();
-    let heaviest =
-        index::keys(&readers.store, "select id from derived.invites order by first_position limit 1").await;
+    let heaviest = index::keys(
+        &readers.store,
+        "select id from derived.invites order by first_position limit 1",
+    )
+    .await;
     let ids: Vec<_> =
         heaviest.into_iter().chain(invites.iter().map(|invite| invite.id)).take(50).collect();
     // Of the first ones, there are very many copies.
@@ -403,6 +267,7 @@ async fn nothing_that_can_be_asked_reads_a_big_table_from_end_to_end(
     assert!(readers.sifts.is_empty(), "rows looked at: {:#?}", readers.sifts);
     let gone: Vec<_> = SIFTS.iter().filter(|known| !readers.sifting.contains(**known)).collect();
     assert!(gone.is_empty(), "nobody asks this: {gone:?}");
+    assert_eq!(readers.counting.into_iter().collect::<Vec<_>>(), COUNTS);
 }
 
 /// The methods of a snapshot, as its source names them.

@@ -91,21 +91,21 @@ pub(super) async fn plan(readers: &Store, heard: &Heard, execute: bool) -> Plan 
     let types = if types.is_empty() { String::new() } else { format!("({types})") };
     let values = if values.is_empty() { String::new() } else { format!("({values})") };
     let analyze = if execute { "analyze, timing off, " } else { "" };
-    let mut send = async |text: String| {
-        sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *connection).await
-    };
+    let mut send =
+        async |text: String| sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *connection).await;
     send(format!("prepare heard {types} as {text}")).await.unwrap();
     let told = send(format!("explain ({analyze}format json) execute heard{values}")).await;
     send("deallocate heard".to_owned()).await.unwrap();
     let rows = match told {
         Ok(rows) => rows,
-        Err(error) if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("57014")) => {
+        Err(error)
+            if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("57014")) =>
+        {
             return Plan { touched: u64::MAX, ..Plan::default() };
         }
         Err(error) => panic!("{error:?}: {text}"),
     };
-    let json: String =
-        rows.iter().map(|row| row.get_unchecked::<String, _>(0)).collect();
+    let json: String = rows.iter().map(|row| row.get_unchecked::<String, _>(0)).collect();
     let all: Json = serde_json::from_str(&json).unwrap();
     let mut plan = Plan::default();
     walk(&all[0]["Plan"], &mut plan);

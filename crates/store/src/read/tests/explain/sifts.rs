@@ -1,4 +1,4 @@
-//! Questions that may look at more rows than they seek: method, order where there is one, and field. No index has both what
+//! Statements that may look at more rows than they seek: method, order where there is one, and field. No index has both what
 //! they ask for and their order, so rows pass by that do not match, or all that match are sorted. An index for each would
 //! cost every envelope more than they are worth. What is not here must seek.
 
@@ -53,4 +53,15 @@ pub(super) const SIFTS: [&str; 50] = [
     "topics_of FirstSeen kinds",
     "topics_of FirstSeen name_starts_with",
     "topics_of LastSeen",
+];
+
+/// Counts of what no index knows: they read the table that they count, from end to end. Only `totalCount` sends them, whose
+/// description says that it may take long.
+pub(super) const COUNTS: [&str; 6] = [
+    "count_contact_bundles generation",
+    "count_contact_bundles verification",
+    "count_envelopes generations",
+    "count_envelopes kinds common generations",
+    "count_envelopes topic_kinds",
+    "count_invites verification",
 ];

@@ -69,8 +69,12 @@ pub(super) async fn write<F: Fold>(
     events: Vec<(F::Key, F::Event)>,
     totals: &mut Totals,
 ) -> Result<()> {
-    let keys: Vec<F::Key> =
-        events.iter().map(|(key, _)| (key.clone(), ())).collect::<BTreeMap<_, _>>().into_keys().collect();
+    let keys: Vec<F::Key> = events
+        .iter()
+        .map(|(key, _)| (key.clone(), ()))
+        .collect::<BTreeMap<_, _>>()
+        .into_keys()
+        .collect();
     let before = F::load(connection, &keys).await?;
     let mut after = before.clone();
     for (key, event) in events {

@@ -30,7 +30,7 @@ pub(crate) trait Erased: Send + Sync {
 struct Pure<P>(PhantomData<fn() -> P>);
 struct Folding<F>(PhantomData<fn() -> F>);
 
-pub(super) fn pure<P: Projection>() -> Box<dyn Erased> {
+pub(crate) fn pure<P: Projection>() -> Box<dyn Erased> {
     Box::new(Pure::<P>(PhantomData))
 }
 
