@@ -99,7 +99,11 @@ impl Cursor {
 }
 
 /// The row of a cursor.
-pub(crate) fn decode(text: &str, place: Place, tie_breaker: TieBreakerKind) -> Result<Key, Trouble> {
+pub(crate) fn decode(
+    text: &str,
+    place: Place,
+    tie_breaker: TieBreakerKind,
+) -> Result<Key, Trouble> {
     let broken = || Trouble::new(Code::BadCursor, "this is not a cursor of this API");
     let bytes = opaque::read(text).ok_or_else(broken)?;
     let (&version, rest) = bytes.split_first().ok_or_else(broken)?;

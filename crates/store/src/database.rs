@@ -1,5 +1,7 @@
 //! The pool of connections that everything else borrows from.
 
+mod reader;
+
 use std::{sync::Arc, time::Duration};
 
 use sqlx::{
@@ -7,12 +9,15 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
     address,
     error::{Error, Result},
 };
+
+use reader::Idle;
+pub(crate) use reader::Reader;
 
 /// How long a caller waits for a connection before it gets [`Error::Exhausted`].
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -77,8 +82,10 @@ impl std::fmt::Debug for Options {
 #[derive(Clone)]
 pub struct Store {
     pub(crate) pool: PgPool,
-    /// As many permits as the pool has connections, see [`Store::reader`].
+    /// As many permits as the pool has connections, for readers.
     places: Arc<Semaphore>,
+    /// Connections of the pool that wait for the next reader, when it is the small one of a thread.
+    idle: Arc<Idle>,
     /// Asked first, see [`Store::near`].
     near: Option<Arc<Store>>,
     /// For connections outside of the pool.
@@ -138,7 +145,15 @@ impl Store {
             })
             .connect_lazy_with(connect.clone());
         let places = Arc::new(Semaphore::new(options.max_connections));
-        Ok(Store { pool, places, near: None, connect, target, options: Arc::new(options) })
+        Ok(Store {
+            pool,
+            places,
+            idle: Arc::default(),
+            near: None,
+            connect,
+            target,
+            options: Arc::new(options),
+        })
     }
 
     /// How many connections it opens at most.
@@ -177,6 +192,11 @@ impl Store {
         if let Some(connection) = self.near.as_ref().and_then(|near| near.pool.try_acquire()) {
             return Ok(connection);
         }
+        self.pooled().await
+    }
+
+    /// Borrows a connection of the common pool.
+    async fn pooled(&self) -> Result<PoolConnection<Postgres>> {
         let mut acquire = std::pin::pin!(self.pool.acquire());
         let acquired = match tokio::time::timeout(PROBE, &mut acquire).await {
             Ok(acquired) => acquired,
@@ -189,29 +209,6 @@ impl Store {
             }
         };
         acquired.map_err(|error| self.unreachable(error))
-    }
-
-    /// Borrows a connection for a statement that may be abandoned, and the permit of its place. The holder of the permit
-    /// decides when the place is free: the driver forgets a connection as soon as it is closed, but its server process may
-    /// work on for a while.
-    pub(crate) async fn reader(&self) -> Result<(PoolConnection<Postgres>, OwnedSemaphorePermit)> {
-        if let Some(near) = &self.near
-            && let Ok(place) = tokio::time::timeout(SOON, near.place()).await
-        {
-            // Not within that time: opening a connection takes longer, and would never come to its end.
-            return Ok((
-                near.pool.acquire().await.map_err(|error| self.unreachable(error))?,
-                place?,
-            ));
-        }
-        let place = tokio::time::timeout(PATIENCE, self.place());
-        let place = place.await.map_err(|_| Error::Exhausted)??;
-        Ok((self.pool.acquire().await.map_err(|error| self.unreachable(error))?, place))
-    }
-
-    async fn place(&self) -> Result<OwnedSemaphorePermit> {
-        let place = self.places.clone().acquire_owned().await;
-        Ok(place.map_err(|_| sqlx::Error::PoolClosed)?)
     }
 
     /// Begins a transaction on a connection of the pool. When it is dropped before it is committed it is rolled back; a
@@ -250,6 +247,7 @@ impl Store {
     /// Closes all connections that are not in use, and those that are when they come back.
     pub async fn close(&self) {
         if let Some(near) = &self.near {
+            near.idle.close();
             near.pool.close().await;
         }
         self.pool.close().await;

@@ -183,5 +183,13 @@ async fn read_span(snapshot: &read::Snapshot, from: Followed, topics: bool) -> s
         let topic = known.get(&row.topic_key).cloned();
         (row, topic)
     });
-    Ok(Span { from, upto, envelopes: envelopes.collect(), invites, contact_bundles, welcomes, topics })
+    Ok(Span {
+        from,
+        upto,
+        envelopes: envelopes.collect(),
+        invites,
+        contact_bundles,
+        welcomes,
+        topics,
+    })
 }

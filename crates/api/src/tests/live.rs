@@ -249,7 +249,8 @@ async fn a_subscription_that_begins_during_a_rebuild_gets_what_is_new_and_nothin
     let news = envelopes.split_off(300);
     let indexed = Indexed::with(envelopes).await;
     let serving = Serving::begin(&indexed, Exposure::default());
-    let head = async || indexed.ask("{ status { head } }", json!({})).await["status"]["head"].clone();
+    let head =
+        async || indexed.ask("{ status { head } }", json!({})).await["status"]["head"].clone();
     let before = head().await;
     indexed.store.rebuild(&["envelopes".to_owned(), "topics".to_owned()]).await.unwrap();
     assert_eq!(head().await, before, "everything is served as before");

@@ -109,9 +109,8 @@ async fn payload(
         scope.bundles_at(of(&[Kind::ContactBundle]).map(|envelope| envelope.position)),
         scope.welcomes_at(of(&[Kind::Welcome]).map(|envelope| envelope.position)),
         scope.invites(of(&[Kind::Invite]).map(|envelope| envelope.payload_key)),
-        scope.messages_in(
-            of(&[Kind::MessageV1, Kind::MessageV2]).map(|envelope| envelope.position)
-        ),
+        scope
+            .messages_in(of(&[Kind::MessageV1, Kind::MessageV2]).map(|envelope| envelope.position)),
     )?;
     let payload = |envelope: &Envelope| {
         let (position, key) = (&envelope.position, &envelope.payload_key);

@@ -118,7 +118,7 @@ async fn measure(
     folder: &Path,
     services: &Services,
 ) -> anyhow::Result<(Limits, Vec<Flood>, Statements, Latency)> {
-    let database = services.postgres_url().context("no database")?.to_owned();
+    let database = services.local_postgres_url().context("no database")?.to_owned();
     let broker = services.wait_amqp().await?.to_owned();
     let store = Store::connect(store::Options::new(&database)).await?;
     store.migrate().await?;

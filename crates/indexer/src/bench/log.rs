@@ -66,7 +66,7 @@ async fn measure(
     args: &Args,
     services: &Services,
 ) -> anyhow::Result<(f64, Vec<(usize, f64, f64)>)> {
-    let url = services.postgres_url().context("no database")?;
+    let url = services.local_postgres_url().context("no database")?;
     let store = Store::connect(store::Options::new(url)).await?;
     store.migrate().await?;
     store.extend_partitions().await?;

@@ -105,7 +105,7 @@ async fn with_services(
     shutdown: &Shutdown,
     services: &Services,
 ) -> anyhow::Result<()> {
-    let database_url = match (&config.database.url, services.postgres_url()) {
+    let database_url = match (&config.database.url, services.local_postgres_url()) {
         (Some(url), _) => url.expose(),
         (None, Some(url)) => url,
         (None, None) => anyhow::bail!("no database"),

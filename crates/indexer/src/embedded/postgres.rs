@@ -106,6 +106,8 @@ pub(super) struct Plan {
 pub(super) struct Postgres {
     child: Supervised,
     url: String,
+    /// The address of its socket, where the folder's path leaves room for one.
+    socket: Option<String>,
 }
 
 impl Plan {
@@ -140,7 +142,10 @@ impl Plan {
     pub(super) async fn start(self) -> Result<Postgres, EmbeddedError> {
         let child = Supervised::start(self.recipe())?;
         let url = format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port);
-        let postgres = Postgres { child, url };
+        let socket = self.socket_folder().map(|folder| {
+            format!("postgres://{USER}:{}@{}:{}/{DATABASE}", self.password, encoded(&folder), self.port)
+        });
+        let postgres = Postgres { child, url, socket };
         let ready = match self.wait_ready(&postgres.child).await {
             Ok(()) => self.create_database().await,
             failed => failed,
@@ -152,14 +157,22 @@ impl Plan {
         Ok(postgres)
     }
 
+    fn sockets(&self) -> PathBuf {
+        self.folder.join("sock")
+    }
+
+    /// Where the server's socket is; none where its path would be too long.
+    fn socket_folder(&self) -> Option<PathBuf> {
+        Some(self.sockets()).filter(|folder| folder.as_os_str().len() <= SOCKET_PATH)
+    }
+
     fn recipe(&self) -> Recipe {
-        let (data, sockets) = (self.data(), self.folder.join("sock"));
+        let (data, sockets) = (self.data(), self.sockets());
         let mut settings = tuning::postgres(self.programs.major, self.memory, self.free_disk);
         settings.extend(self.settings.iter().cloned());
         settings.push(("listen_addresses", "127.0.0.1".to_owned()));
         settings.push(("port", self.port.to_string()));
-        let too_long = sockets.as_os_str().len() > SOCKET_PATH;
-        let place = if too_long { String::new() } else { sockets.display().to_string() };
+        let place = self.socket_folder().map_or_else(String::new, |place| place.display().to_string());
         settings.push(("unix_socket_directories", place));
         if small_shared_memory() {
             settings.push(("dynamic_shared_memory_type", "mmap".to_owned()));
@@ -270,9 +283,15 @@ impl Postgres {
         &self.url
     }
 
-    /// Where somebody else finds it.
+    /// Its address for a process on this machine: a socket costs less than a connection by TCP.
+    pub(super) fn local_url(&self) -> &str {
+        self.socket.as_deref().unwrap_or(&self.url)
+    }
+
+    /// Where somebody else on this machine finds it.
     pub(super) fn url_as(&self, user: &str, password: &str) -> String {
-        let host = self.url.rsplit_once('@').map_or(self.url.as_str(), |(_, host)| host);
+        let url = self.local_url();
+        let host = url.rsplit_once('@').map_or(url, |(_, host)| host);
         format!("postgres://{user}:{password}@{host}")
     }
 
@@ -287,6 +306,15 @@ impl Postgres {
     pub(super) fn abandon(&self) {
         self.child.tell(Signal::SIGQUIT);
     }
+}
+
+/// A path in the place of a host.
+fn encoded(path: &Path) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let bytes = path.as_os_str().as_encoded_bytes().iter();
+    bytes
+        .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// Ends the server of a run that was killed, if it still goes down or still serves.

@@ -188,6 +188,11 @@ impl Services {
         self.postgres.as_ref().map(Postgres::url)
     }
 
+    /// How processes on this machine reach the embedded database at the least cost. None when it was not wanted.
+    pub fn local_postgres_url(&self) -> Option<&str> {
+        self.postgres.as_ref().map(Postgres::local_url)
+    }
+
     /// A login for those who serve, for the database to be told about. None when the database is not embedded. One process
     /// holds the folder at a time, so a new password is made whenever one is needed, and kept nowhere.
     pub fn reader_login(&self) -> Result<Option<Login>, EmbeddedError> {

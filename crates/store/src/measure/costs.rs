@@ -16,7 +16,7 @@ pub struct Costs {
     pub wal_bytes: i64,
     /// Bytes by which the database grew.
     pub disk_bytes: i64,
-    /// Milliseconds that statements took, by the table that they write or read, dearest first. Empty where the server does
+    /// Milliseconds that statements took, by what they do to which table, dearest first. Empty where the server does
     /// not load `pg_stat_statements`.
     pub by_table: Vec<(String, f64)>,
     /// Tables of more than a thousand rows that a statement read from end to end, and how often.
@@ -74,11 +74,11 @@ impl Store {
             false => Vec::new(),
             true => {
                 sqlx::query_as(
-                    "select coalesce((regexp_match(lower(query),
-                                '(?:insert into|update|delete from|copy|join|from)\\s+((?:ground|derived|rebuild)\\.)?([a-z_]+)'))[2],
-                                'other') as name,
+                    "select coalesce(m[1] || ' ' || coalesce(m[2], '') || m[3], 'other') as name,
                             sum(total_exec_time + total_plan_time)
                        from pg_stat_statements s join pg_database d on d.oid = s.dbid
+                       left join lateral regexp_match(lower(query),
+                                '(insert into|update|delete from|copy|join|from)\\s+((?:ground|derived|rebuild)\\.)?([a-z_]+)') m on true
                       where d.datname = current_database() group by 1 order by 2 desc",
                 )
                 .fetch_all(&mut connection)

@@ -31,7 +31,7 @@ macro_rules! columns {
 }
 
 pub(super) const COLUMNS: &str = columns!();
-/// How many they are.
+/// The number of these columns.
 pub(super) const WIDTH: usize = 4;
 
 impl Account {
@@ -70,7 +70,7 @@ impl Keyed<AccountOrder> for Account {
     }
 }
 
-/// Which accounts.
+/// A filter of accounts; its fields add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccountFilter {
     /// One of these.

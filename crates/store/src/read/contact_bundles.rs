@@ -1,4 +1,5 @@
-//! Publications of keys. Clients use the newest verified one of a wallet: by time, and of one time by digest.
+//! Publications of keys. Clients use the newest verified one of a wallet: the latest by time, and of equal times the one
+//! with the largest digest.
 
 use wire::{Address, Digest, Generation, Verification};
 
@@ -13,24 +14,24 @@ use crate::{error::Result, log::Position, time};
 /// One publication of a wallet's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContactBundle {
-    /// The wallet whose contact topic it stands on.
+    /// The wallet whose contact topic it was published on.
     pub account: Address,
     /// Its version.
     pub generation: Generation,
-    /// What its signatures say.
+    /// What its signatures prove.
     pub verification: Verification,
     /// The time of its envelope.
     pub published_ns: u64,
-    /// What it came in; None where it was asked for without.
+    /// The envelope that it came in; None when it was read without.
     pub source: Option<Source>,
-    /// What it publishes; None where it was asked for without.
+    /// The keys that it publishes; None when it was read without.
     pub keys: Option<Box<Keys>>,
 }
 
 /// The envelope of a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Where it stands.
+    /// Its position.
     pub position: Position,
     /// Its digest.
     pub digest: Digest,
@@ -62,7 +63,7 @@ pub struct Keys {
 /// A public key of a bundle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Key {
-    /// 65 bytes where it is a good one.
+    /// The bytes as published; 65 in a valid key.
     pub bytes: Vec<u8>,
     /// When it was made, as it says.
     pub created_ns: u64,
@@ -121,7 +122,7 @@ impl Keys {
 
 impl ContactBundle {
     pub(super) fn from_columns(columns: &mut Columns<'_>) -> Result<ContactBundle> {
-        // The row says whose it is.
+        // The row contains the account.
         ContactBundle::of(Address::from([0; 20]), columns, Extent::Keys)
     }
 
@@ -151,7 +152,7 @@ impl ContactBundle {
         Ok(bundle)
     }
 
-    /// Where its envelope stands; 0 where it was asked for without.
+    /// The position of its envelope; 0 when it was read without.
     #[must_use]
     pub fn position(&self) -> Position {
         self.source.map_or(Position(0), |source| source.position)
@@ -169,7 +170,7 @@ impl Keyed<TimeOrder> for ContactBundle {
     }
 }
 
-/// Which contact bundles.
+/// A filter of contact bundles; its fields add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContactBundleFilter {
     /// On this wallet's topic.
@@ -186,7 +187,7 @@ pub struct ContactBundleFilter {
     pub before: Option<u64>,
 }
 
-/// Where the bundle stands that clients would use for a wallet.
+/// The position of the bundle that clients would use for a wallet.
 macro_rules! current {
     ($account:literal) => {
         concat!(
@@ -203,7 +204,7 @@ impl ContactBundleFilter {
         let mut of = filter.parent().into_iter().chain(account);
         if let Some(account) = of.next() {
             if self.current_only {
-                // One row: it is looked up, and not looked for.
+                // One row, found by its position.
                 filter.branch(Branch::default().each(
                     concat!(current!("?"), " now(place)"),
                     account,
@@ -254,7 +255,7 @@ impl Snapshot {
         self.page(&LIST, conditions, request, ContactBundle::from_columns).await
     }
 
-    /// How many contact bundles.
+    /// The number of contact bundles.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -277,7 +278,7 @@ impl Snapshot {
         self.pages(&LIST, conditions, request, ContactBundle::from_columns).await
     }
 
-    /// How many contact bundles stand on each of these wallets' topics, in their order.
+    /// The number of contact bundles on each of these wallets' topics, in their order.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -289,7 +290,7 @@ impl Snapshot {
         self.counts(&LIST, filter.filter(Filter::under(accounts))).await
     }
 
-    /// The bundles that stand at these positions.
+    /// The bundles of the envelopes at these positions.
     ///
     /// # Errors
     /// When PostgreSQL fails.

@@ -22,7 +22,7 @@ pub struct Conversation {
     pub generation: Generation,
     /// Both wallets of a dm topic.
     pub participants: Option<(Address, Address)>,
-    /// How many messages.
+    /// The number of messages.
     pub message_count: u64,
     /// When the first was sent.
     pub first_message_ns: Option<u64>,
@@ -54,9 +54,9 @@ impl Conversation {
 /// What conversations are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConversationOrder {
-    /// When the last message was sent; those without any count as older than all others.
+    /// The time of the last message, which moves with every new one; conversations without any count as the oldest.
     LastMessage,
-    /// How many messages.
+    /// The number of messages; it moves with every new one.
     MessageCount,
 }
 
@@ -74,10 +74,10 @@ impl Keyed<ConversationOrder> for Conversation {
     }
 }
 
-/// Which conversations.
+/// A filter of conversations; its fields add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConversationFilter {
-    /// Whose topic names this wallet.
+    /// With this wallet in the name of the topic.
     pub participant: Option<Address>,
     /// V1 or V2.
     pub generation: Option<Generation>,
@@ -91,7 +91,7 @@ impl ConversationFilter {
         filter.and_if("last_message_ns >= ?", self.active_after.map(time::to_db));
         let participant = self.participant.map(|participant| filter.bind(participant));
         let mut participants = filter.parent().into_iter().chain(participant);
-        // The first decides which indexes are read; another only sifts.
+        // The first decides which indexes are read; another one only filters their rows.
         if let Some(participant) = participants.next() {
             filter.branch(Branch::default().and("a = ?", participant));
             filter.branch(
@@ -137,7 +137,7 @@ impl Snapshot {
         self.page(&list(request.order), conditions, request, Conversation::from_columns).await
     }
 
-    /// How many conversations.
+    /// The number of conversations.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -160,7 +160,7 @@ impl Snapshot {
         self.pages(&list(request.order), conditions, request, Conversation::from_columns).await
     }
 
-    /// How many conversations each of these wallets has, in their order.
+    /// The number of conversations of each of these wallets, in their order.
     ///
     /// # Errors
     /// When PostgreSQL fails.

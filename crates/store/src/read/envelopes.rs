@@ -108,7 +108,7 @@ impl Keyed<EnvelopeOrder> for Envelope {
     }
 }
 
-/// Which envelopes.
+/// A filter of envelopes; its fields add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EnvelopeFilter {
     /// On one of the topics that have these keys.

@@ -16,26 +16,26 @@ use crate::{error::Result, log::Position, time};
 pub struct Invite {
     /// The key of its payload, which all copies share.
     pub id: Uuid,
-    /// Who invites, as the header claims.
+    /// The sender, as the header claims.
     pub sender: Address,
-    /// When, as the header says.
+    /// The time in the header.
     pub created_ns: u64,
-    /// What the signatures of both bundles say.
+    /// What the signatures of both bundles prove.
     pub verification: Verification,
-    /// Where it went; None where it was asked for without.
+    /// The inboxes that it went to; None when it was read without.
     pub delivery: Option<Delivery>,
 }
 
-/// Where an invitation went.
+/// The inboxes that an invitation went to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
-    /// Who is invited.
+    /// The wallet that is invited.
     pub recipient: Address,
     /// Is there a copy in the sender's inbox?
     pub to_sender: bool,
     /// Is there a copy in the recipient's inbox?
     pub to_recipient: bool,
-    /// Where the first copy stands.
+    /// The position of the first copy.
     pub first_position: Position,
 }
 
@@ -70,13 +70,13 @@ impl Invite {
         })
     }
 
-    /// Who is invited; None where it was asked for without.
+    /// The wallet that is invited; None when the delivery was not read.
     #[must_use]
     pub fn recipient(&self) -> Option<Address> {
         self.delivery.map(|delivery| delivery.recipient)
     }
 
-    /// Where the first copy stands; 0 where it was asked for without.
+    /// The position of the first copy; 0 when the delivery was not read.
     #[must_use]
     pub fn position(&self) -> Position {
         self.delivery.map_or(Position(0), |delivery| delivery.first_position)
@@ -102,7 +102,7 @@ impl Keyed<TimeOrder> for Invite {
     }
 }
 
-/// Which invitations.
+/// A filter of invitations; its fields add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InviteFilter {
     /// Each of these is the sender or the recipient.
@@ -132,7 +132,7 @@ impl InviteFilter {
         let participants: Vec<Slot> =
             self.participants.iter().map(|participant| filter.bind(*participant)).collect();
         let mut participants = filter.parent().into_iter().chain(participants);
-        // The first decides which indexes are read; the others only sift.
+        // The first decides which indexes are read; the others only filter their rows.
         if let Some(participant) = participants.next() {
             filter.branch(Branch::default().and("sender = ?", participant));
             filter.branch(
@@ -146,7 +146,7 @@ impl InviteFilter {
     }
 }
 
-/// Columns of a page that does not show where its invitations went.
+/// The columns of a page without deliveries.
 pub(super) const WITHOUT_DELIVERY: &str = without_delivery!();
 
 pub(super) const LIST: List = List {
@@ -172,7 +172,7 @@ impl Snapshot {
         self.page(&LIST, filter.filter(Filter::default()), request, Invite::from_columns).await
     }
 
-    /// How many invitations.
+    /// The number of invitations.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -195,7 +195,7 @@ impl Snapshot {
         self.pages(&LIST, conditions, request, Invite::from_columns).await
     }
 
-    /// How many invitations each of these wallets sent or got, in their order.
+    /// The number of invitations that each of these wallets sent or got, in their order.
     ///
     /// # Errors
     /// When PostgreSQL fails.

@@ -70,7 +70,7 @@ impl Keyed<TimeOrder> for Message {
     }
 }
 
-/// Which messages.
+/// A filter of messages; its fields add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MessageFilter {
     /// Sent by.

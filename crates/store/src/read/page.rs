@@ -59,7 +59,7 @@ pub trait Keyed<O> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeOrder;
 
-/// Which part of a list.
+/// A part of a list to read.
 #[derive(Clone, Debug)]
 pub struct PageRequest<O> {
     /// What the list is sorted by.
@@ -98,7 +98,7 @@ impl<O> PageRequest<O> {
         if self.descending { self.after.as_ref() } else { self.before.as_ref() }
     }
 
-    /// The number of rows to read: one more than asked for tells whether there are more.
+    /// The number of rows to read: one more than wanted shows whether there are more.
     pub(super) fn probe(&self) -> i64 {
         i64::from(self.limit) + 1
     }

@@ -38,7 +38,7 @@ impl<'a> Columns<'a> {
         Ok(self.row.try_get_unchecked(nth)?)
     }
 
-    /// Is the next column null? The first column of a table never is, so that it tells whether an outer join found a row.
+    /// Is the next column null? The first column of a table never is, which shows whether an outer join found a row.
     pub(super) fn missing(&self) -> Result<bool> {
         Ok(self.row.try_get_raw(self.next)?.is_null())
     }

@@ -1,57 +1,59 @@
 //! The connection of one snapshot.
 
 use sqlx::{
-    AssertSqlSafe, Postgres,
-    pool::PoolConnection,
-    postgres::{PgArguments, PgRow},
+    AssertSqlSafe,
+    postgres::{PgArguments, PgDatabaseError, PgRow, PgSeverity},
 };
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
 use super::statement::Statement;
 use crate::{
-    database::{CLIENT_CHECK, Store},
+    database::{Reader, Store},
     error::{Error, Result},
 };
 
-/// A borrowed connection. [`Session::close`] returns it to its pool. A session that is dropped instead closes it, because
-/// nobody knows what still runs there, or whether a transaction is open.
+/// A borrowed connection. [`Session::close`] returns it. A session that is dropped instead closes it, because nobody knows
+/// what still runs there, or whether a transaction is open.
 pub(super) struct Session {
-    connection: Option<PoolConnection<Postgres>>,
-    place: Option<OwnedSemaphorePermit>,
+    reader: Option<Reader>,
     /// Was a statement sent whose answer has not been read to its end?
     pending: bool,
+    /// Did the connection fail, and not only a statement?
+    broken: bool,
 }
 
 impl Session {
     pub(super) async fn borrow(store: &Store) -> Result<Session> {
-        let (connection, place) = store.reader().await?;
-        Ok(Session { connection: Some(connection), place: Some(place), pending: false })
+        Ok(Session { reader: Some(store.reader().await?), pending: false, broken: false })
     }
 
     /// Sends several statements without values in one round trip, and returns the first row, in text format.
     pub(super) async fn batch(&mut self, text: &'static str) -> Result<Option<PgRow>> {
-        let connection = self.connection.as_mut().ok_or(Error::Exhausted)?;
+        let reader = self.reader.as_mut().ok_or(Error::Exhausted)?;
         self.pending = true;
-        let row = sqlx::raw_sql(text).fetch_optional(&mut **connection).await;
-        self.pending = false;
-        Ok(row?)
+        let row = sqlx::raw_sql(text).fetch_optional(reader.connection()).await;
+        self.answered(row)
     }
 
     /// The rows of a statement. When the future is dropped before it ends, the next call reads and drops what is left of
     /// the answer first.
     pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<PgRow>> {
-        let connection = self.connection.as_mut().ok_or(Error::Exhausted)?;
+        let reader = self.reader.as_mut().ok_or(Error::Exhausted)?;
         let Statement { text, values, repeats } = statement;
         let mut arguments = PgArguments::default();
         for value in &values {
             value.encode(&mut arguments).map_err(sqlx::Error::Encode)?;
         }
-        // Texts are made of fragments that stand in this program, and of numbers.
+        // Texts are made of fragments of this program's source, and of numbers.
         let query = sqlx::query_with(AssertSqlSafe(text), arguments).persistent(repeats);
         self.pending = true;
-        let rows = query.fetch_all(&mut **connection).await;
+        let rows = query.fetch_all(reader.connection()).await;
+        self.answered(rows)
+    }
+
+    fn answered<T>(&mut self, answer: sqlx::Result<T>) -> Result<T> {
         self.pending = false;
-        Ok(rows?)
+        self.broken |= answer.as_ref().is_err_and(|error| !is_refusal(error));
+        Ok(answer?)
     }
 
     /// Is an answer unread that nobody waits for any more?
@@ -59,28 +61,29 @@ impl Session {
         self.pending
     }
 
-    /// Returns the connection to its pool. No transaction may be open.
+    /// Returns the connection, unless it failed or a statement still runs there. No transaction may be open.
     pub(super) fn close(mut self) {
-        if !self.pending {
-            drop(self.connection.take());
+        if !self.pending
+            && !self.broken
+            && let Some(reader) = self.reader.take()
+        {
+            reader.release();
         }
     }
 }
 
+/// Did the server refuse the statement, and no more? After a fatal error it closes the connection.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let refusal = error.as_database_error().and_then(|error| error.try_downcast_ref());
+    refusal.is_some_and(|error: &PgDatabaseError| {
+        !matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic)
+    })
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        // Out of the pool, and its socket closed.
-        drop(connection.detach());
-        // The server notices after a while, and ends the statement then. Until then its place stays taken: otherwise there
-        // could be any number of statements that run for nobody.
-        if let (true, Some(place), Ok(runtime)) =
-            (self.pending, self.place.take(), Handle::try_current())
-        {
-            runtime.spawn(async move {
-                tokio::time::sleep(CLIENT_CHECK).await;
-                drop(place);
-            });
+        if let Some(reader) = self.reader.take() {
+            reader.abandon(self.pending);
         }
     }
 }

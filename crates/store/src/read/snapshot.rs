@@ -24,7 +24,7 @@ use crate::{
     log::Position,
 };
 
-/// The head of the log, and the served head with what stands behind it: one row.
+/// The head of the log, the served head, and the names of the projections behind it: one row.
 macro_rules! heads {
     () => {
         "select head.position as log, served.position as head, served.stale from ground.head, derived.served"
@@ -37,7 +37,7 @@ pub(super) use heads;
 const HEADS: usize = 3;
 
 /// Begins a transaction in one round trip. The lock comes before the first query, and so before the snapshot is taken:
-/// nobody can swap a table for a rebuilt one between that moment and the last statement.
+/// no table is swapped for a rebuilt one between the snapshot and the last statement.
 const BEGIN: &str = concat!(
     "begin isolation level repeatable read read only; \
      lock table derived.served in access share mode; ",
@@ -71,7 +71,7 @@ pub struct Heads {
     pub served: Position,
     /// The position of the newest envelope in the log.
     pub log: Position,
-    /// The projections that stand behind the served head, by name.
+    /// The projections behind the served head, by name.
     pub stale: Vec<String>,
 }
 
@@ -153,7 +153,7 @@ impl Snapshot {
         self.heads.get().map_or(Position(0), |heads| heads.log)
     }
 
-    /// The projections that stand behind the served head: rows of their tables are missing or older than the rest.
+    /// The projections behind the served head: rows of their tables are missing or older than the rest.
     #[must_use]
     pub fn stale(&self) -> &[String] {
         self.heads.get().map_or(&[], |heads| &heads.stale)
@@ -270,7 +270,7 @@ impl Snapshot {
         self.rows(filter.count(list)).await?.iter().map(|mut columns| columns.count()).collect()
     }
 
-    /// The rows of a statement as it stands.
+    /// The rows of a statement.
     pub(super) async fn find<T>(
         &self,
         text: &'static str,

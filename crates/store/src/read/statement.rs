@@ -1,4 +1,4 @@
-//! Statements put together from fragments that stand in this program; a reader's values only ever become parameters, or
+//! Statements put together from fragments of this program's source; a reader's values only ever become parameters, or
 //! numbers in the text. Each combination of filters is one text, and so one prepared statement.
 //!
 //! Plans are made once for a text, before any value is known ("generic"), so texts say themselves what a planner would
@@ -17,8 +17,8 @@ pub(super) use branch::Branch;
 use branch::Limit;
 pub(super) use list::{List, With};
 
-/// The rows of the largest page that readers get, and the one that tells whether there are more. Planners take a limit that
-/// is a parameter for a tenth of the table; this one stands in the text.
+/// The rows of the largest page that readers get, and the one that shows whether there are more. Planners take a limit that
+/// is a parameter for a tenth of the table, so this one is part of the text.
 const MOST: i64 = 501;
 
 /// A text and its values.
@@ -58,12 +58,12 @@ impl Statement {
     }
 }
 
-/// Where a value stands.
+/// The place of a value in a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Slot {
-    /// Bound, under this number.
+    /// A parameter, with this number.
     Bound(usize),
-    /// In the row that the list hangs under, one of many.
+    /// A column of the parent's row, when a list is read for each of several parents.
     Parent,
 }
 
@@ -108,19 +108,19 @@ pub(super) struct Filter {
     under: Option<Under>,
 }
 
-/// The rows that a list hangs under: one list each, all in one statement.
+/// The parents of lists: one list each, all in one statement.
 #[derive(Clone, Debug)]
 struct Under {
-    /// The key, for conditions.
+    /// Their key, for conditions.
     key: Slot,
-    /// How many.
+    /// The number of parents.
     count: usize,
     /// The table of keys, when there is not just one.
     table: Option<String>,
 }
 
 impl Filter {
-    /// The filter of a list that hangs under each of these; [`Filter::parent`] must stand in a condition.
+    /// The filter of one list for each of these parents; [`Filter::parent`] must occur in a condition.
     pub(super) fn under<K: DbKey>(parents: &[K]) -> Filter {
         let mut filter = Filter::default();
         let (key, table) = match parents {
@@ -135,12 +135,12 @@ impl Filter {
         filter
     }
 
-    /// The key of what the list hangs under.
+    /// The key of the list's parent.
     pub(super) fn parent(&self) -> Option<Slot> {
         self.under.as_ref().map(|under| under.key)
     }
 
-    /// How many lists this filter is for.
+    /// The number of lists that this filter is for.
     pub(super) fn lists(&self) -> usize {
         self.under.as_ref().map_or(1, |under| under.count)
     }
@@ -302,7 +302,7 @@ impl Filter {
         let mut within = Vec::with_capacity(branches.len() * 2);
         for branch in branches {
             if !with_value && !without {
-                // With both bounds: a value that is bound and stands nowhere has no type, and PostgreSQL refuses it.
+                // With both bounds: a value that is bound and used nowhere has no type, and PostgreSQL refuses it.
                 let mut branch = bounded(branch, above, below);
                 branch.conditions.push("false".to_owned());
                 within.push(branch);

@@ -11,22 +11,22 @@ use super::{
 };
 use crate::{error::Result, time};
 
-/// A topic and what stands on it.
+/// A topic, and counts of what was published on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
-    /// Half the hash of the name: see [`crate::log::topic_key`].
+    /// The first half of the hash of its bytes: see [`crate::log::topic_key`].
     pub key: Uuid,
-    /// As the network spells it.
+    /// The text form of its bytes: see [`wire::topic::to_text`].
     pub name: String,
-    /// What it is for.
+    /// Its kind.
     pub kind: TopicKind,
-    /// The wallet that the name says; of a dm topic the first.
+    /// The wallet in its name; of a dm topic the first.
     pub owner: Option<Address>,
     /// The second wallet of a dm topic.
     pub peer: Option<Address>,
-    /// How many envelopes.
+    /// The number of envelopes.
     pub envelope_count: u64,
-    /// How many bytes of messages.
+    /// Bytes of messages.
     pub byte_count: u64,
     /// The smallest time of its envelopes.
     pub first_seen_ns: u64,
@@ -66,11 +66,11 @@ impl Topic {
 /// What topics are sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicOrder {
-    /// The largest time of an envelope.
+    /// The latest time of an envelope; it moves with every new one.
     LastSeen,
-    /// The smallest.
+    /// The earliest.
     FirstSeen,
-    /// How many envelopes.
+    /// The number of envelopes; it moves with every new one.
     EnvelopeCount,
 }
 
@@ -87,14 +87,14 @@ impl Keyed<TopicOrder> for Topic {
     }
 }
 
-/// Which topics.
+/// A filter of topics; its fields add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicFilter {
     /// Of one of these kinds.
     pub kinds: Option<Vec<TopicKind>>,
-    /// Whose name says this wallet.
+    /// With this wallet in their name.
     pub account: Option<Address>,
-    /// Whose name begins like this.
+    /// With a name that begins like this.
     pub name_starts_with: Option<String>,
     /// With an envelope of this time or later.
     pub active_after: Option<u64>,
@@ -105,7 +105,7 @@ impl TopicFilter {
         let kinds =
             self.kinds.as_ref().map(|kinds| kinds.iter().map(|k| k.code()).collect::<Vec<_>>());
         match kinds {
-            // One scan a kind, each in this order, which is one of names.
+            // One scan a kind, each in this order, for which the names have an index.
             Some(kinds)
                 if order == Some(TopicOrder::FirstSeen)
                     && filter.parent().is_none()
@@ -123,7 +123,7 @@ impl TopicFilter {
         filter.and_if("last_seen_ns >= ?", self.active_after.map(time::to_db));
         if let Some(prefix) = &self.name_starts_with {
             if prefix.contains('\0') {
-                // No name holds a NUL, and Postgres takes no text with one.
+                // No name contains a NUL, and PostgreSQL takes no text with one.
                 filter.only("false");
             } else {
                 // A range instead of a pattern: it can be sought in the index whatever the value.
@@ -133,7 +133,7 @@ impl TopicFilter {
         }
         let account = self.account.map(|account| filter.bind(account));
         let mut named = filter.parent().into_iter().chain(account);
-        // The first decides which indexes are read; another only sifts.
+        // The first decides which indexes are read; another one only filters their rows.
         if let Some(account) = named.next() {
             filter.branch(Branch::default().and("owner = ?", account));
             filter.branch(
@@ -148,8 +148,7 @@ impl TopicFilter {
 }
 
 impl TopicFilter {
-    /// What is counted. Every name has its count, so that names alone tell how many, as long as nothing is asked about
-    /// counts.
+    /// The list to count. Every name has one row of counts, so counting names is enough unless the filter is about counts.
     fn counted(&self) -> List {
         let table = if self.active_after.is_none() { NAMES } else { NAMES_AND_COUNTS };
         List { table, ..list(TopicOrder::FirstSeen) }
@@ -212,7 +211,7 @@ impl Snapshot {
         .await
     }
 
-    /// How many topics.
+    /// The number of topics.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -220,8 +219,8 @@ impl Snapshot {
         self.count(&filter.counted(), filter.filter(Filter::default(), None)).await
     }
 
-    /// A page of the topics whose name says each of these wallets, in their order: at most a page and one row a wallet are
-    /// read.
+    /// A page of the topics that have each of these wallets in their name, in their order: at most a page and one row a wallet
+    /// are read.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -235,7 +234,7 @@ impl Snapshot {
         self.pages(&list(request.order), conditions, request, Topic::from_columns).await
     }
 
-    /// How many topics say each of these wallets, in their order.
+    /// The number of topics that have each of these wallets in their name, in their order.
     ///
     /// # Errors
     /// When PostgreSQL fails.

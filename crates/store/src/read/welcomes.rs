@@ -17,9 +17,9 @@ use crate::{
 /// An invitation of one installation to a group, or a pointer to one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
-    /// Where its envelope stands.
+    /// The position of its envelope.
     pub position: Position,
-    /// The key that its topic names. What a pointer points to stands under a key that is no installation's.
+    /// The key in the name of its topic. A welcome that pointers point to is published under a key that is no installation's.
     pub installation: [u8; 32],
     /// The time of its envelope.
     pub published_ns: u64,
@@ -27,9 +27,9 @@ pub struct Welcome {
     pub digest: Digest,
     /// How it is sealed.
     pub wrapper_algorithm: WrapperAlgorithm,
-    /// The key it is sealed for; none where a symmetric key seals.
+    /// The key that it is sealed for; None where a symmetric key seals it.
     pub hpke_public_key: Option<Vec<u8>>,
-    /// It only says where the welcome is.
+    /// It only points to the welcome.
     pub is_pointer: bool,
     /// Size of the sealed part in bytes.
     pub size: i32,
@@ -74,7 +74,7 @@ impl Keyed<TimeOrder> for Welcome {
     }
 }
 
-/// Which welcomes.
+/// A filter of welcomes; its fields add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WelcomeFilter {
     /// On this installation's topic.
@@ -121,7 +121,7 @@ impl Snapshot {
         self.page(&LIST, conditions, request, Welcome::from_columns).await
     }
 
-    /// How many welcomes.
+    /// The number of welcomes.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -144,7 +144,7 @@ impl Snapshot {
         self.pages(&LIST, conditions, request, Welcome::from_columns).await
     }
 
-    /// How many welcomes each of these installations has, in their order.
+    /// The number of welcomes of each of these installations, in their order.
     ///
     /// # Errors
     /// When PostgreSQL fails.
@@ -156,7 +156,7 @@ impl Snapshot {
         self.counts(&LIST, filter.filter(Filter::under(installations))).await
     }
 
-    /// The welcomes that stand at these positions.
+    /// The welcomes of the envelopes at these positions.
     ///
     /// # Errors
     /// When PostgreSQL fails.

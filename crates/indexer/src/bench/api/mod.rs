@@ -115,7 +115,7 @@ async fn measure(
     peer_folder: &Path,
     services: &Services,
 ) -> anyhow::Result<Report> {
-    let database = services.postgres_url().context("no database")?;
+    let database = services.local_postgres_url().context("no database")?;
     let postgres = services.pids().first().copied().context("no database")?;
     let population = Population { envelopes: args.envelopes, invites: args.invites };
     let store = Store::connect(store::Options::new(database)).await?;

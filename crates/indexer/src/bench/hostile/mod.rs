@@ -167,7 +167,7 @@ async fn measure(
     folder: &Path,
     services: &Services,
 ) -> anyhow::Result<(Vec<Row>, Noticed)> {
-    let database = services.postgres_url().context("no database")?;
+    let database = services.local_postgres_url().context("no database")?;
     fill(database, args.envelopes).await?;
     let environment = [("DATABASE_URL", database), ("RUST_LOG", "warn")];
     let data = folder.join("serve").display().to_string();

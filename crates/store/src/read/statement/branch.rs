@@ -62,7 +62,7 @@ impl Branch {
     }
 }
 
-/// How many rows at most.
+/// The largest number of rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub(super) slot: Slot,

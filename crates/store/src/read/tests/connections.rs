@@ -6,6 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::{
     database::{Options, Store},
+    error::Class,
     read::Snapshot,
     testing::TestDatabase,
 };
@@ -36,6 +37,29 @@ async fn near_connections_are_borrowed_first_and_the_others_when_they_are_busy(
     assert_eq!(backend(&own_again).await, own);
     own_again.close().await.unwrap();
     again.close().await.unwrap();
+}
+
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_connection_that_breaks_while_it_waits_fails_once(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = TestDatabase::on(options).await;
+    let store = db.store.limited(1).unwrap().near(1).unwrap();
+    let at = store.single_statement().await.unwrap();
+    let pid = backend(&at).await;
+    at.close().await.unwrap();
+    db.value::<bool>(&format!("select pg_terminate_backend({pid}, 5000)")).await;
+    let at = store.single_statement().await.unwrap();
+    let failed = at.find("select 1", Vec::new(), |columns| columns.get::<i32>()).await.unwrap_err();
+    assert_eq!(failed.class(), Class::Retry, "{failed}");
+    at.close().await.unwrap();
+    for _ in 0..3 {
+        let at = store.snapshot().await.unwrap();
+        assert_ne!(backend(&at).await, pid);
+        at.close().await.unwrap();
+    }
+    tokio::time::timeout(Duration::from_secs(5), store.close()).await.unwrap();
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
