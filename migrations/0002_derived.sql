@@ -56,9 +56,13 @@ create table derived.envelopes (
     erased       boolean     not null,
     digest       bytea       not null
 );
-create index envelopes_topic  on derived.envelopes (topic_key, position);
-create index envelopes_time   on derived.envelopes (timestamp_ns, position);
-create index envelopes_kind   on derived.envelopes (kind, position);
+-- read/envelopes.rs: the envelopes of a topic
+create index envelopes_topic on derived.envelopes (topic_key, position);
+-- read/envelopes.rs: by the time of the envelope
+create index envelopes_time on derived.envelopes (timestamp_ns, position);
+-- read/envelopes.rs: of some kinds, in the order of the log
+create index envelopes_kind on derived.envelopes (kind, position);
+-- read/envelopes.rs: the envelope with a digest
 create index envelopes_digest on derived.envelopes using hash (digest);
 
 -- A topic in two tables: what is said once, and what every envelope moves. In one table every index would be written for
@@ -73,12 +77,18 @@ create table derived.topic_names (
     first_seen_ns  bigint   not null,
     first_position bigint   not null
 );
-create index topic_names_name        on derived.topic_names (name collate "C");
-create index topic_names_first       on derived.topic_names (first_seen_ns, key);
-create index topic_names_position    on derived.topic_names (first_position);
-create index topic_names_kind_first  on derived.topic_names (kind, first_seen_ns, key);
+-- read/topics.rs: whose name begins like this
+create index topic_names_name on derived.topic_names (name collate "C");
+-- read/topics.rs: in the order in which they were first seen
+create index topic_names_first on derived.topic_names (first_seen_ns, key);
+-- crawl.rs: topics that became known since
+create index topic_names_position on derived.topic_names (first_position);
+-- read/topics.rs: of a kind
+create index topic_names_kind_first on derived.topic_names (kind, first_seen_ns, key);
+-- read/topics.rs: whose name says a wallet
 create index topic_names_owner_first on derived.topic_names (owner, first_seen_ns, key) where owner is not null;
-create index topic_names_peer_first  on derived.topic_names (peer, first_seen_ns, key) where peer is not null;
+-- read/topics.rs: whose name says a wallet second
+create index topic_names_peer_first on derived.topic_names (peer, first_seen_ns, key) where peer is not null;
 
 create table derived.topic_counts (
     key            uuid   primary key,
@@ -87,7 +97,9 @@ create table derived.topic_counts (
     first_seen_ns  bigint not null, -- the same as in topic_names, to see without reading it when that must change
     last_seen_ns   bigint not null
 );
-create index topic_counts_last  on derived.topic_counts (last_seen_ns, key);
+-- read/topics.rs: the most recently active first
+create index topic_counts_last on derived.topic_counts (last_seen_ns, key);
+-- read/topics.rs: those with the most envelopes first
 create index topic_counts_count on derived.topic_counts (envelope_count, key);
 
 -- Every wallet that a topic's name, a bundle or a header names.
@@ -97,8 +109,10 @@ create table derived.accounts (
     first_seen_ns      bigint  not null,
     last_seen_ns       bigint  not null
 );
+-- read/accounts.rs: in the order in which they were first seen
 create index accounts_first on derived.accounts (first_seen_ns, address);
-create index accounts_last  on derived.accounts (last_seen_ns, address);
+-- read/accounts.rs: the most recently seen first
+create index accounts_last on derived.accounts (last_seen_ns, address);
 
 -- One row a publication: history is kept. The current one of an account is the newest verified by (published_ns, digest).
 create table derived.contact_bundles (
@@ -117,14 +131,16 @@ create table derived.contact_bundles (
     pre_created_ns      bigint,
     pre_signature       bytea
 );
-create index contact_bundles_time     on derived.contact_bundles (published_ns, position);
--- The current bundle of an account.
-create index contact_bundles_newest   on derived.contact_bundles (account, published_ns, digest, position) where verification = 1;
--- In the order in which an account's bundles are listed. The digest is there to make it no smaller than
--- contact_bundles_newest: of two ways to an account, planners take the smaller index, and only that one ends a look-up at
--- its first row.
-create index contact_bundles_listed   on derived.contact_bundles (account, published_ns, position) include (digest);
--- In which generations an account can be reached. It does not begin with the account, for the same reason.
+-- read/contact_bundles.rs: by the time of publication
+create index contact_bundles_time on derived.contact_bundles (published_ns, position);
+-- read/contact_bundles.rs: the current bundle of an account
+create index contact_bundles_newest on derived.contact_bundles (account, published_ns, digest, position) where verification = 1;
+-- The digest makes the next one no smaller than contact_bundles_newest: of two ways to an account, planners take the smaller
+-- index, and only that one ends a look-up at its first row.
+-- read/contact_bundles.rs: the bundles of an account
+create index contact_bundles_listed on derived.contact_bundles (account, published_ns, position) include (digest);
+-- It does not begin with the account, for the same reason.
+-- read/accounts.rs: in which generations an account can be reached
 create index contact_bundles_verified on derived.contact_bundles (generation, account, position) where verification = 1;
 
 -- One row an invitation, however many inboxes hold a copy of it. The copies after the first stand in invite_copies.
@@ -138,10 +154,14 @@ create table derived.invites (
     delivered_to_recipient boolean  not null,
     first_position         bigint   not null
 );
-create index invites_sender    on derived.invites (sender, created_ns, id);
+-- read/invites.rs: sent by a wallet
+create index invites_sender on derived.invites (sender, created_ns, id);
+-- read/invites.rs: sent to a wallet
 create index invites_recipient on derived.invites (recipient, created_ns, id);
-create index invites_time      on derived.invites (created_ns, id);
-create index invites_position  on derived.invites (first_position);
+-- read/invites.rs: by the time in the header
+create index invites_time on derived.invites (created_ns, id);
+-- read/tail.rs: new invitations
+create index invites_position on derived.invites (first_position);
 
 create table derived.invite_copies (
     id       uuid   not null,
@@ -159,10 +179,14 @@ create table derived.conversations (
     first_message_ns bigint,
     last_message_ns  bigint
 );
-create index conversations_last  on derived.conversations (last_message_ns, key);
+-- read/conversations.rs: those with the latest message first
+create index conversations_last on derived.conversations (last_message_ns, key);
+-- read/conversations.rs: those with the most messages first
 create index conversations_count on derived.conversations (message_count, key);
-create index conversations_a     on derived.conversations (a, last_message_ns, key) where a is not null;
-create index conversations_b     on derived.conversations (b, last_message_ns, key) where b is not null;
+-- read/conversations.rs: of a wallet
+create index conversations_a on derived.conversations (a, last_message_ns, key) where a is not null;
+-- read/conversations.rs: of a wallet that is named second
+create index conversations_b on derived.conversations (b, last_message_ns, key) where b is not null;
 
 -- One row a message, however many topics hold a copy of its bytes. It is named by the time in its header and its payload
 -- key: the time first, so that live traffic fills the index at its right edge.
@@ -179,15 +203,19 @@ create table derived.messages (
     has_sender_hmac boolean  not null,
     constraint messages_time unique (sent_ns, id)
 );
+-- read/messages.rs: the messages of a conversation
 create index messages_conversation on derived.messages (conversation, sent_ns, id);
-create index messages_sender       on derived.messages (sender, sent_ns, id) where sender is not null;
-create index messages_recipient    on derived.messages (recipient, sent_ns, id) where recipient is not null;
+-- read/messages.rs: sent by a wallet
+create index messages_sender on derived.messages (sender, sent_ns, id) where sender is not null;
+-- read/messages.rs: sent to a wallet
+create index messages_recipient on derived.messages (recipient, sent_ns, id) where recipient is not null;
 
 -- Copies of messages after the first.
 create table derived.message_copies (
     position       bigint primary key,
     first_position bigint not null
 );
+-- read/envelopes.rs: the copies of a message
 create index message_copies_first on derived.message_copies (first_position, position);
 
 -- Why the messages at these positions cannot be read.
@@ -229,5 +257,7 @@ create table derived.welcomes (
     is_pointer        boolean not null,
     size              integer not null  -- of the sealed part, in bytes
 );
+-- read/welcomes.rs: for an installation
 create index welcomes_installation on derived.welcomes (installation, published_ns, position);
-create index welcomes_time         on derived.welcomes (published_ns, position);
+-- read/welcomes.rs: by the time of the envelope
+create index welcomes_time on derived.welcomes (published_ns, position);

@@ -275,7 +275,7 @@ async fn is_clean(connection: &mut PgConnection) -> sqlx::Result<bool> {
 fn session(options: &Options) -> String {
     // A session that hangs inside a transaction would hold back every reader.
     let mut setup = String::from(
-        "set idle_in_transaction_session_timeout = '60s'; set jit = off; set plan_cache_mode = force_generic_plan;",
+        "set client_min_messages = warning; set idle_in_transaction_session_timeout = '60s'; set jit = off; set plan_cache_mode = force_generic_plan;",
     );
     setup.push_str(if options.readers {
         " set enable_bitmapscan = off; set enable_memoize = off;"

@@ -130,6 +130,27 @@ fn a_projection_is_named_where_it_is_made_and_nowhere_else() {
     assert_eq!(named, expected);
 }
 
+/// An index costs every write; the line before it names the question that needs it, by its file.
+#[test]
+fn every_index_names_the_question_that_needs_it() {
+    let file = FILES.iter().find(|file| file.path == "migrations/0002_derived.sql").unwrap();
+    let lines: Vec<&str> = file.text.lines().collect();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for pair in lines.windows(2).filter(|pair| pair[1].starts_with("create index ")) {
+        count += 1;
+        let asked = pair[0].strip_prefix("-- ").and_then(|said| said.split_once(": "));
+        let asks = asked.is_some_and(|(path, question)| {
+            let path = format!("crates/store/src/{path}");
+            !question.is_empty() && FILES.iter().any(|file| file.path == path)
+        });
+        if !asks {
+            wrong.push(pair.join("\n  "));
+        }
+    }
+    assert!(count > 25, "these are not all indexes: {count}");
+    none("an index that no question needs", wrong);
+}
+
 #[test]
 fn every_scenario_is_run() {
     let mut wrong = Vec::new();

@@ -2,10 +2,7 @@
 //! and messages are erased. One reader asks the same questions all the while. No answer is empty, older than one before it,
 //! or an error; where nothing changed, each is the same as before.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use store::{Page, Projector, Store};
@@ -318,7 +315,10 @@ async fn readers_do_not_notice_what_happens_to_tables() {
     let accounts = status["status"]["projections"].as_array().unwrap();
     let accounts = accounts.iter().find(|one| one["name"] == "accounts").unwrap();
     assert_eq!(accounts["stale"], json!(true), "{accounts}");
-    assert!(accounts["error"].as_str().is_some_and(|error| error.contains("broken")), "{accounts}");
+    assert!(
+        accounts["error"].as_str().is_some_and(|error| error.contains("cannot be written")),
+        "{accounts}"
+    );
     scene.database.execute("alter table derived.accounts drop constraint broken").await;
     scene.is_still("it comes back by itself", &mut projector).await;
 
@@ -329,8 +329,9 @@ async fn readers_do_not_notice_what_happens_to_tables() {
     let topic = busiest["conversations"]["nodes"][0]["topic"].clone();
     let said = scene.command(&["erase", "--topic", topic["name"].as_str().unwrap()]);
     assert!(said.contains(topic["envelopeCount"].as_str().unwrap()), "{said}");
+    scene.reads_on("a topic is erased").await;
+    // From here on nothing changes any more.
     *scene.expect.lock().unwrap() = Expect::Same;
-    tokio::time::sleep(Duration::from_millis(50)).await;
     scene.is_still("a topic was erased", &mut projector).await;
     let query = "query($name: String!) { topic(name: $name) { envelopeCount
                    envelopes(first: 3) { nodes { erased message payload { __typename } kind } } } }";

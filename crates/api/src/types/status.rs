@@ -125,9 +125,12 @@ object!(
             "Does it stand behind the head that answers speak of? Rows of this table are then missing or older than the rest.",
             |one| one.row.stale
         )
-        .leaf("error", "Why it cannot write its rows, in words; null while it can.", |one| {
-            one.row.error.clone()
-        })
+        .leaf(
+            "error",
+            "What keeps it from being written, in words; null while nothing does. `xmtp-indexer status` says more.",
+            // What PostgreSQL said is for operators.
+            |one| one.row.error.as_ref().map(|_| "its rows cannot be written".to_owned())
+        )
 );
 
 /// What waits between the nodes and the log.

@@ -190,18 +190,15 @@ struct Place<'a> {
 }
 
 /// Drives one flood, behind what is there already.
-async fn flood(
-    args: &Args,
-    place: &Place<'_>,
-    nth: usize,
-) -> anyhow::Result<(Flood, Statements)> {
+async fn flood(args: &Args, place: &Place<'_>, nth: usize) -> anyhow::Result<(Flood, Statements)> {
     let Place { folder, store, services, database, broker } = *place;
     eprintln!("  … {} envelopes as fast as they go", args.envelopes);
     let environment = [("DATABASE_URL", database), ("AMQP_URL", broker), ("RUST_LOG", "warn")];
     let limit = args.envelopes.to_string();
     // Some conversations are never chosen.
     let (topics, seed) = ((args.topics * 5 / 4).to_string(), (nth + 10).to_string());
-    let generate = ["--generate", "0", "--limit", &limit, "--conversations", &topics, "--seed", &seed];
+    let generate =
+        ["--generate", "0", "--limit", &limit, "--conversations", &topics, "--seed", &seed];
     let (node, url) = start_node(&generate, folder).await?;
     let mark = store.mark_costs().await?;
     let before = store.head().await?.0;

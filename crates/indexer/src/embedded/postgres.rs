@@ -143,7 +143,12 @@ impl Plan {
         let child = Supervised::start(self.recipe())?;
         let url = format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port);
         let socket = self.socket_folder().map(|folder| {
-            format!("postgres://{USER}:{}@{}:{}/{DATABASE}", self.password, encoded(&folder), self.port)
+            format!(
+                "postgres://{USER}:{}@{}:{}/{DATABASE}",
+                self.password,
+                encoded(&folder),
+                self.port
+            )
         });
         let postgres = Postgres { child, url, socket };
         let ready = match self.wait_ready(&postgres.child).await {
@@ -172,7 +177,8 @@ impl Plan {
         settings.extend(self.settings.iter().cloned());
         settings.push(("listen_addresses", "127.0.0.1".to_owned()));
         settings.push(("port", self.port.to_string()));
-        let place = self.socket_folder().map_or_else(String::new, |place| place.display().to_string());
+        let place =
+            self.socket_folder().map_or_else(String::new, |place| place.display().to_string());
         settings.push(("unix_socket_directories", place));
         if small_shared_memory() {
             settings.push(("dynamic_shared_memory_type", "mmap".to_owned()));
@@ -313,7 +319,9 @@ fn encoded(path: &Path) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let bytes = path.as_os_str().as_encoded_bytes().iter();
     bytes
-        .map(|&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .map(
+            |&byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") },
+        )
         .collect()
 }
 

@@ -33,7 +33,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { postgres: true, rabbitmq: true, memory_bytes: tuning::memory_bytes(), postgres_settings: Vec::new() }
+        Self {
+            postgres: true,
+            rabbitmq: true,
+            memory_bytes: tuning::memory_bytes(),
+            postgres_settings: Vec::new(),
+        }
     }
 }
 
