@@ -223,7 +223,7 @@ impl Projector {
     async fn settle(&mut self, outcome: Result<(), Failure>, written: &[Member]) -> Result<()> {
         let (member, error) = match outcome {
             Ok(()) => {
-                written.iter().for_each(|member| drop(self.held_back.remove(member)));
+                self.held_back.retain(|member, _| !written.contains(member));
                 return Ok(());
             }
             Err(Failure::Moved) => {

@@ -158,8 +158,14 @@ fn a_configuration_without_sense_is_pulled_into_it() {
         registrations: 0,
         restarts: 0,
     };
-    let config =
-        Config { wallets: 0, max_wallets: 0, max_conversations: 0, message_bytes: 0, mix: nothing };
+    let config = Config {
+        wallets: 0,
+        max_wallets: 0,
+        max_conversations: 0,
+        message_bytes: 0,
+        mix: nothing,
+        ..Config::default()
+    };
     let all: Vec<_> = traffic(1, config, 50).into_iter().flatten().collect();
     assert!(all.len() >= 50);
     assert!(all.iter().all(|envelope| !envelope.message.is_empty()));
