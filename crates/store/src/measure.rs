@@ -64,6 +64,21 @@ impl Store {
         run(&mut connection, "drop table bench.copied").await
     }
 
+    /// Makes the partitions that a log of so many envelopes has; returns how many there are.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn partition_for(&self, envelopes: i64) -> Result<i64> {
+        let mut connection = self.own_connection().await?;
+        sqlx::query("select ground.extend($1, $2)")
+            .bind(crate::maintenance::PARTITION_WIDTH)
+            .bind(envelopes)
+            .execute(&mut connection)
+            .await?;
+        let count = sqlx::query_scalar("select count(*) from ground.partitions");
+        Ok(count.fetch_one(&mut connection).await?)
+    }
+
     /// The same work as an append, with positions from a sequence and nobody waiting for anybody: what the order of the
     /// log costs is the difference. A tail of such a log would miss rows.
     ///

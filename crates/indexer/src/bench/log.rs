@@ -45,9 +45,11 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
     };
     services.stop(Stop::Graceful).await;
-    let (copy, rows) = outcome?;
+    let (copy, rows, lookups) = outcome?;
     if args.json {
-        println!("{}", json!({ "copy": copy, "runs": rows, "load1": machine::load() }));
+        let all =
+            json!({ "copy": copy, "runs": rows, "lookups": lookups, "load1": machine::load() });
+        println!("{all}");
         return Ok(());
     }
     println!();
@@ -59,13 +61,49 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
             ordered / unordered
         );
     }
+    let [few, many] = lookups;
+    println!(
+        "  a message by its position  {:>9.0} us with {} partitions, {:.0} us with {}: {:.2} times",
+        few.us,
+        few.partitions,
+        many.us,
+        many.partitions,
+        many.us / few.us
+    );
     Ok(())
+}
+
+/// What it costs to find a message by its position.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+struct Lookup {
+    partitions: i64,
+    us: f64,
+}
+
+/// Asks for messages one after another, as the API does for each that is shown.
+async fn lookup(store: &Store, url: &str, ahead: i64) -> anyhow::Result<Lookup> {
+    const QUESTIONS: i64 = 4_000;
+    let partitions = store.partition_for(ahead).await?;
+    let head = store.head().await?.0;
+    let readers = store::Options { readers: true, ..store::Options::new(url) };
+    let readers = Store::connect(readers).await?;
+    let mut began = Instant::now();
+    for nth in -QUESTIONS / 4..QUESTIONS {
+        if nth == 0 {
+            began = Instant::now();
+        }
+        let position = store::Position(1 + nth.unsigned_abs().cast_signed() * 7919 % head);
+        let snapshot = readers.single_statement().await?;
+        anyhow::ensure!(snapshot.messages_at(&[position]).await?.len() == 1, "no message");
+        snapshot.close().await?;
+    }
+    Ok(Lookup { partitions, us: began.elapsed().as_secs_f64() * 1e6 / QUESTIONS as f64 })
 }
 
 async fn measure(
     args: &Args,
     services: &Services,
-) -> anyhow::Result<(f64, Vec<(usize, f64, f64)>)> {
+) -> anyhow::Result<(f64, Vec<(usize, f64, f64)>, [Lookup; 2])> {
     let url = services.local_postgres_url().context("no database")?;
     let store = Store::connect(store::Options::new(url)).await?;
     store.migrate().await?;
@@ -86,7 +124,9 @@ async fn measure(
         }
         rows.push((appenders, rates[0], rates[1]));
     }
-    Ok((copy, rows))
+    let few = lookup(&store, url, 0).await?;
+    let many = lookup(&store, url, 75 * 2_000_000).await?;
+    Ok((copy, rows, [few, many]))
 }
 
 async fn append(

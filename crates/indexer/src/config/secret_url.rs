@@ -62,6 +62,11 @@ fn hide_parameters(url: &str) -> String {
     let mut shown = String::with_capacity(url.len());
     for part in url.split_inclusive(['?', '&', ' ']) {
         match part.split_once('=') {
+            // A quoted value may go on behind a space: nothing of it is shown, nor of what follows.
+            Some((name, value)) if secret(name) && value.starts_with('\'') => {
+                shown.push_str(&format!("{name}={HIDDEN}"));
+                break;
+            }
             Some((name, value)) if secret(name) => {
                 let end = value.chars().next_back().filter(|last| matches!(last, '?' | '&' | ' '));
                 shown.push_str(&format!("{name}={HIDDEN}"));
@@ -88,6 +93,7 @@ mod tests {
                 "postgres://h/db?user=me&password=***&x=1",
             ),
             ("host=h password=hunter2 user=me", "host=h password=*** user=me"),
+            ("host=h password='hunter 2' user=me", "host=h password=***"),
             ("http://127.0.0.1:5556", "http://127.0.0.1:5556"),
         ] {
             let secret = SecretUrl::new(url);

@@ -173,12 +173,16 @@ impl Config {
                 return Err(refuse(key, "must be at least 1"));
             }
         }
-        scheme("database.url", self.database.url.as_ref(), &["postgres://", "postgresql://"])?;
-        scheme(
-            "database.reader_url",
-            self.database.reader_url.as_ref(),
-            &["postgres://", "postgresql://"],
-        )?;
+        for (key, url) in [
+            ("database.url", &self.database.url),
+            ("database.reader_url", &self.database.reader_url),
+        ] {
+            // libpq's other form: `host=… dbname=…`.
+            let pairs =
+                |url: &&SecretUrl| !url.expose().contains("://") && url.expose().contains('=');
+            let url = url.as_ref().filter(|url| !pairs(url));
+            scheme(key, url, &["postgres://", "postgresql://"])?;
+        }
         scheme("queue.url", self.queue.url.as_ref(), &["amqp://", "amqps://"])?;
         let listen = self.http.listen;
         if self.is_public() && !self.http.public && self.api.keys != Keys::Required {

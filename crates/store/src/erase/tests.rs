@@ -133,9 +133,9 @@ async fn the_first_copy_decides_the_conversation_until_it_is_erased(
         .unwrap();
     let (original, topic) = (original.clone(), name(original));
     let copy = message(&original, &ephemeral(&topic));
-    append(&db, &[original.clone()]).await;
+    append(&db, std::slice::from_ref(&original)).await;
     projector(&db, 1).catch_up().await.unwrap();
-    append(&db, &[copy.clone()]).await;
+    append(&db, std::slice::from_ref(&copy)).await;
     projector(&db, 1).catch_up().await.unwrap();
     let beside = derived(&db).await;
     assert_same(&rebuilt(&db).await, &beside);
