@@ -159,6 +159,7 @@ create table ground.partitions (
     first     bigint      not null unique, -- the first position
     upto      bigint      not null,        -- the first position of the next partition
     frozen_at timestamptz,                 -- vacuumed and frozen since it is full
+    erased_at timestamptz,                 -- messages were erased from it that no vacuum has taken out of its file yet
     dropped_at timestamptz                 -- every envelope in it was erased, and the table is gone
 );
 
@@ -172,7 +173,7 @@ declare
     name  text;
 begin
     while first <= last loop
-        name := format('envelopes_%s', lpad(((first - 1) / width)::text, 6, '0'));
+        name := format('envelopes_%s', lpad(first::text, 12, '0'));
         execute format('create table ground.%I (like ground.envelopes including defaults including storage)', name);
         -- The check spares the attach a scan under a lock.
         execute format('alter table ground.%I add constraint bounds check (position >= %s and position < %s)',

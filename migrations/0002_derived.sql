@@ -17,6 +17,7 @@ create table derived.rebuilds (
     name       text        primary key,
     version    integer     not null,
     position   bigint      not null default 0,
+    error      text,                 -- why it cannot be built, while it cannot
     started_at timestamptz not null default now(),
     updated_at timestamptz not null default now()
 ) with (fillfactor = 50);
@@ -105,7 +106,8 @@ create index topic_counts_count on derived.topic_counts (envelope_count, key);
 -- Every wallet that a topic's name, a bundle or a header names.
 create table derived.accounts (
     address            bytea   primary key,
-    has_contact_bundle boolean not null, -- a verified one
+    verified_bundles   integer not null, -- how many verified bundles it signed
+    has_contact_bundle boolean not null generated always as (verified_bundles > 0) stored,
     first_seen_ns      bigint  not null,
     last_seen_ns       bigint  not null
 );
@@ -143,7 +145,7 @@ create index contact_bundles_listed on derived.contact_bundles (account, publish
 -- read/accounts.rs: in which generations an account can be reached
 create index contact_bundles_verified on derived.contact_bundles (generation, account, position) where verification = 1;
 
--- One row an invitation, however many inboxes hold a copy of it. The copies after the first stand in invite_copies.
+-- One row an invitation, however many inboxes hold a copy of it.
 create table derived.invites (
     id                     uuid     primary key, -- payload_key
     sender                 bytea    not null,
@@ -163,9 +165,13 @@ create index invites_time on derived.invites (created_ns, id);
 -- read/tail.rs: new invitations
 create index invites_position on derived.invites (first_position);
 
+-- All copies of invitations, with what each adds to its invitation.
 create table derived.invite_copies (
-    id       uuid   not null,
-    position bigint not null,
+    id                     uuid     not null,
+    position               bigint   not null,
+    verification           smallint not null,
+    delivered_to_sender    boolean  not null,
+    delivered_to_recipient boolean  not null,
     primary key (id, position)
 );
 
@@ -198,7 +204,8 @@ create table derived.messages (
     sender          bytea,
     recipient       bytea,
     generation      smallint not null,
-    verification    smallint not null,
+    verification    smallint not null, -- the best of all copies
+    own_verification smallint not null, -- of the first copy
     should_push     boolean,
     has_sender_hmac boolean  not null,
     constraint messages_time unique (sent_ns, id)
@@ -210,13 +217,16 @@ create index messages_sender on derived.messages (sender, sent_ns, id) where sen
 -- read/messages.rs: sent to a wallet
 create index messages_recipient on derived.messages (recipient, sent_ns, id) where recipient is not null;
 
--- Copies of messages after the first.
+-- Copies of messages after the first, with what the message is when the copies before are erased.
 create table derived.message_copies (
-    position       bigint primary key,
-    first_position bigint not null
+    position     bigint   primary key,
+    sent_ns      bigint   not null,
+    id           uuid     not null,
+    conversation uuid     not null,
+    verification smallint not null
 );
 -- read/envelopes.rs: the copies of a message
-create index message_copies_first on derived.message_copies (first_position, position);
+create index message_copies_message on derived.message_copies (sent_ns, id, position);
 
 -- Why the messages at these positions cannot be read.
 create table derived.undecodables (

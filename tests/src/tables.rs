@@ -49,8 +49,7 @@ const LAWS: [(&str, &str); 10] = [
         "the copies of invitations and messages are all there",
         "select count(*)
            from (select position from derived.envelopes where kind in (2, 3, 4) and not erased) e
-           full join (select first_position as position from derived.invites
-                      union all select position from derived.invite_copies
+           full join (select position from derived.invite_copies
                       union all select first_position from derived.messages
                       union all select position from derived.message_copies) c using (position)
           where e is null or c is null",
@@ -59,7 +58,7 @@ const LAWS: [(&str, &str); 10] = [
         "a copy has the bytes of what it is a copy of",
         "select count(*)
            from (select position, id from derived.invite_copies
-                 union all select c.position, m.id from derived.message_copies c join derived.messages m using (first_position)) c
+                 union all select position, id from derived.message_copies) c
            join derived.envelopes e using (position)
           where e.payload_key <> c.id",
     ),

@@ -14,8 +14,9 @@ use wire::{Address, Generation, PayloadKind, Verifier};
 
 use crate::{database::Store, error::Result, log::Position};
 
-/// Envelopes that one transaction erases.
+/// Envelopes that one transaction erases at most.
 pub(crate) const BATCH: i64 = 500;
+const SOME: usize = 500;
 
 /// Which envelopes are to be erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,13 +80,29 @@ impl Store {
         loop {
             let found = find::positions(&mut *self.connection().await?, scope, after).await?;
             let Some(last) = found.last() else { break };
+            let mut rest = found.as_slice();
+            while let Some(part) = rest.get(..rest.len().min(SOME)).filter(|part| !part.is_empty())
+            {
+                let upto = match dry_run {
+                    true => {
+                        erased += batch::count(&mut *self.connection().await?, part).await?;
+                        part.last().copied().unwrap_or(*last)
+                    }
+                    false => {
+                        let (some, upto) = self.erase_batch(part, "erasure", &verifier).await?;
+                        erased += some;
+                        upto
+                    }
+                };
+                rest = rest
+                    .get(rest.partition_point(|position| *position <= upto)..)
+                    .unwrap_or_default();
+            }
             after = Position(*last);
-            erased += match dry_run {
-                true => batch::count(&mut *self.connection().await?, &found).await?,
-                false => self.erase_batch(&found, "erasure", &verifier).await?,
-            };
         }
-        if !dry_run && erased.envelopes > 0 {
+        if !dry_run {
+            find::put_aside(&mut *self.connection().await?, scope).await?;
+            // Also when nothing was left to erase: an earlier run may have been interrupted.
             self.reclaim().await?;
         }
         Ok(erased)
@@ -96,9 +113,7 @@ impl Store {
         let mut connection = self.own_connection().await?;
         let partitions = sqlx::query_scalar!(
             r#"select name from ground.partitions
-                where dropped_at is null
-                  and exists (select from ground.tombstones where position >= first and position < upto)
-                order by first"#
+                where dropped_at is null and erased_at is not null order by first"#
         )
         .fetch_all(&mut connection)
         .await?;

@@ -122,8 +122,8 @@ impl Logged {
         const TABLE: &str = "ground.tombstones";
         let accounts: Vec<Vec<u8>> = row.try_get(10)?;
         let tombstone = Tombstone {
-            kind: PayloadKind::from_code(row.try_get(7)?)
-                .ok_or_else(|| unreadable(TABLE, "an unknown kind of payload"))?,
+            // A kind that only a newer program knows.
+            kind: PayloadKind::from_code(row.try_get(7)?).unwrap_or(PayloadKind::Undecodable),
             generation: Generation::from_code(row.try_get(8)?)
                 .ok_or_else(|| unreadable(TABLE, "an unknown generation"))?,
             sent_ns: row.try_get::<Option<i64>, _>(9)?.map(time::from_db),
@@ -190,6 +190,10 @@ fn merge(messages: Vec<Logged>, tombstones: Vec<Logged>) -> Vec<Logged> {
             (None, Some(_)) => Ordering::Greater,
             (None, None) => return merged,
         };
+        if order.is_eq() {
+            // Erased between the two statements.
+            messages.next();
+        }
         merged.extend(if order.is_lt() { messages.next() } else { tombstones.next() });
     }
 }
@@ -226,15 +230,17 @@ async fn read_tombstones(connection: &mut PgConnection, range: &str) -> Result<V
     rows.iter().map(Logged::tombstone).collect()
 }
 
-/// The envelopes at these positions that still have their messages, in the order of positions.
+/// The envelopes at these positions that still have their messages, in the order of positions; those of the first `bytes`.
+/// There is at least one, unless none is left.
 pub(crate) async fn read_at(
     connection: &mut PgConnection,
     positions: &[i64],
+    bytes: i64,
 ) -> Result<Vec<Logged>> {
     if positions.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(read_messages(connection, &among(positions), i64::MAX).await?.0)
+    Ok(read_messages(connection, &among(positions), bytes).await?.0)
 }
 
 /// A condition for these positions, with their values in the text.

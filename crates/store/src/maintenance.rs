@@ -1,10 +1,10 @@
 //! Work on the log's partitions: made before the log reaches them, frozen when they are full, dropped when they are empty.
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::{database::Store, error::Result};
 
-/// Envelopes in a partition. Changing it needs nothing else: bounds stand in `ground.partitions`.
+/// Envelopes in a partition that is made from now on: the bounds of those that are there stand in `ground.partitions`.
 pub const PARTITION_WIDTH: i64 = 2_000_000;
 
 /// How many envelopes the partitions must have room for beyond the head. At 10,000 envelopes a second this is several
@@ -29,7 +29,7 @@ impl Store {
     /// When PostgreSQL fails.
     pub async fn extend_partitions(&self) -> Result<u32> {
         let mut tx = self.begin().await?;
-        // Attaching waits for readers; it must not make them wait for it for long.
+        // One at a time. Attaching locks out nobody who reads or appends.
         sqlx::raw_sql(
             "set local lock_timeout = '5s'; select pg_advisory_xact_lock(hashtext('ground.partitions'))",
         )
@@ -63,37 +63,75 @@ impl Store {
         if !free {
             return Ok(maintained);
         }
-        let full = sqlx::query!(
-            r#"select p.name, p.frozen_at is null as "unfrozen!",
-                      pg_relation_size(format('ground.%I', p.name)::regclass) as "bytes!"
+        let partitions = sqlx::query!(
+            r#"select p.name, p.upto <= h.position + 1 as "full!", p.frozen_at is null as "unfrozen!",
+                      p.erased_at < now() - interval '1 minute' as "erased?"
                  from ground.partitions p, ground.head h
-                where p.dropped_at is null and p.upto <= h.position + 1
+                where p.dropped_at is null and (p.upto <= h.position + 1 or p.erased_at is not null)
                 order by p.first"#
         )
         .fetch_all(&mut connection)
         .await?;
-        for partition in full {
-            if partition.unfrozen {
-                let vacuum = format!("vacuum (freeze, analyze) ground.\"{}\"", partition.name);
-                sqlx::raw_sql(AssertSqlSafe(vacuum)).execute(&mut connection).await?;
-                sqlx::query!(
-                    "update ground.partitions set frozen_at = now() where name = $1",
-                    partition.name
-                )
-                .execute(&mut connection)
-                .await?;
-                maintained.frozen += 1;
-            } else if partition.bytes == 0 {
-                // A vacuum gives the pages of an empty table back. Nothing is inserted into a full partition.
-                let drop = format!(
-                    "begin; set local lock_timeout = '5s'; drop table ground.\"{0}\";
-                     update ground.partitions set dropped_at = now() where name = '{0}'; commit",
-                    partition.name
-                );
-                sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await?;
-                maintained.dropped += 1;
+        for partition in partitions {
+            let name = partition.name.as_str();
+            let done = match (partition.full, partition.unfrozen, partition.erased) {
+                // Erased messages leave the file, and what was erased before is not looked at again.
+                (full, _, Some(true)) => vacuum_erased(&mut connection, name, full).await,
+                (true, true, _) => freeze(&mut connection, name).await,
+                _ => continue,
+            };
+            match done {
+                Ok(Done::Frozen) => maintained.frozen += 1,
+                Ok(Done::Dropped) => maintained.dropped += 1,
+                Ok(Done::Vacuumed) => {}
+                // The others do not wait for this one.
+                Err(error) => {
+                    tracing::warn!(partition = name, %error, "cannot maintain a partition of the log");
+                    sqlx::raw_sql("rollback").execute(&mut connection).await?;
+                }
             }
         }
         Ok(maintained)
     }
+}
+
+enum Done {
+    Frozen,
+    Vacuumed,
+    Dropped,
+}
+
+async fn freeze(connection: &mut PgConnection, name: &str) -> Result<Done> {
+    let vacuum = AssertSqlSafe(format!("vacuum (freeze, analyze) ground.\"{name}\""));
+    sqlx::raw_sql(vacuum).execute(&mut *connection).await?;
+    sqlx::query!("update ground.partitions set frozen_at = now() where name = $1", name)
+        .execute(connection)
+        .await?;
+    Ok(Done::Frozen)
+}
+
+/// Takes erased rows out of a partition's file, and drops a full partition of which nothing is left.
+async fn vacuum_erased(connection: &mut PgConnection, name: &str, full: bool) -> Result<Done> {
+    let vacuum = AssertSqlSafe(format!("vacuum ground.\"{name}\""));
+    sqlx::raw_sql(vacuum).execute(&mut *connection).await?;
+    let text = AssertSqlSafe(format!("select not exists (select from ground.\"{name}\")"));
+    let empty: bool = sqlx::query_scalar(text).fetch_one(&mut *connection).await?;
+    if !full || !empty {
+        // Not what was erased while the vacuum ran.
+        sqlx::query!(
+            "update ground.partitions set erased_at = null
+              where name = $1 and erased_at < now() - interval '1 minute'",
+            name
+        )
+        .execute(&mut *connection)
+        .await?;
+        return Ok(Done::Vacuumed);
+    }
+    // Nothing is inserted into a full partition. The lock is on the whole log: whoever uses it is not kept for long.
+    let drop = format!(
+        "begin; set local lock_timeout = '1s'; drop table ground.\"{name}\";
+         update ground.partitions set dropped_at = now() where name = '{name}'; commit"
+    );
+    sqlx::raw_sql(AssertSqlSafe(drop)).execute(connection).await?;
+    Ok(Done::Dropped)
 }

@@ -14,7 +14,7 @@ use std::future::Future;
 
 use sqlx::PgConnection;
 
-use crate::{error::Result, log::Position, totals::Totals};
+use crate::{error::Result, totals::Totals};
 
 pub use entry::Entry;
 pub(crate) use erased::{Erased, fold, pure};
@@ -41,13 +41,14 @@ pub(crate) trait Projection: Send + Sync + 'static {
         totals: &mut Totals,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Takes away what these envelopes added and what cannot stay when their messages are erased. Counts stay: they are
-    /// derived from tombstones as well. Returns the positions of other envelopes that must be written again.
+    /// Takes away what these envelopes added and what cannot stay when their messages are erased; all of them have been
+    /// written. What is counted stays, because it is derived from tombstones as well: afterwards the tables hold what a
+    /// rebuild would give.
     fn erase(
         _connection: &mut PgConnection,
         _erased: &[Entry],
         _totals: &mut Totals,
-    ) -> impl Future<Output = Result<Vec<Position>>> + Send {
-        async { Ok(Vec::new()) }
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
     }
 }

@@ -64,6 +64,7 @@ pub struct Projector {
     ahead: Option<Page>,
     /// When swaps of rebuilt tables are tried again that readers did not let through.
     swap_at: Option<Instant>,
+    swap_delay: Duration,
 }
 
 struct HeldBack {
@@ -94,6 +95,7 @@ impl Projector {
             stride,
             ahead: None,
             swap_at: None,
+            swap_delay: Duration::ZERO,
         }
     }
 
@@ -141,7 +143,9 @@ impl Projector {
         self.prepare().await?;
         let head = self.store.head().await?;
         loop {
-            self.round().await?;
+            if !self.round().await? {
+                tokio::time::sleep(self.config.poll).await;
+            }
             if !self.held_back.is_empty() {
                 let names: Vec<_> =
                     self.held_back.keys().map(|member| self.projection(*member).name()).collect();
@@ -187,7 +191,10 @@ impl Projector {
             && self.swap_at.is_none_or(|at| at <= Instant::now())
         {
             let finished = self.finish(member).await;
-            return self.settle(finished, &[]).await.map(|()| true);
+            if finished.is_ok() {
+                (self.swap_at, self.swap_delay) = (None, Duration::ZERO);
+            }
+            return self.settle(finished, &[member]).await.map(|()| true);
         }
         let groups::Groups { lead, behind, meet, .. } = groups;
         let lead = lead.filter(|lead| lead.at < head);
@@ -232,7 +239,10 @@ impl Projector {
                 return Ok(());
             }
             Err(Failure::Busy) => {
-                self.swap_at = Some(Instant::now() + Duration::from_secs(1));
+                // Each try makes readers wait for a moment: not too often.
+                self.swap_delay =
+                    (self.swap_delay * 2).clamp(Duration::from_secs(1), Duration::from_secs(60));
+                self.swap_at = Some(Instant::now() + self.swap_delay);
                 return Ok(());
             }
             Err(Failure::Store(error)) => return Err(error),
@@ -249,7 +259,8 @@ impl Projector {
             .increment(1);
         self.held_back.insert(member, HeldBack { until: Instant::now() + delay, delay });
         let mut connection = self.store.connection().await?;
-        crate::watermarks::report_error(&mut connection, name, &error.to_string()).await
+        let rebuild = member.target == groups::Target::Rebuild;
+        crate::watermarks::report_error(&mut connection, name, rebuild, &error.to_string()).await
     }
 
     /// Writes the leading group's next page, and reads the one after it meanwhile.
@@ -263,7 +274,7 @@ impl Projector {
             Some(page) => page,
             None => self.read(group.at, head).await?,
         };
-        let Some(last) = page.last() else { return Ok(None) };
+        let last = page.last().ok_or_else(|| hole(group.at))?;
         let (written, next) = tokio::join!(self.write(group, &page), async {
             match last < head {
                 true => self.read(last, head).await.map(Some),
@@ -277,7 +288,16 @@ impl Projector {
     /// Writes one page for a group that is behind.
     async fn catch(&self, group: &Group, upto: Position) -> Result<(), Failure> {
         let page = self.read(group.at, upto).await?;
+        page.last().ok_or_else(|| hole(group.at))?;
         self.write(group, &page).await
+    }
+}
+
+/// Positions are dense: behind one that lies before the head there is another.
+fn hole(after: Position) -> Error {
+    Error::Contradiction {
+        table: "ground.envelopes",
+        what: format!("there is nothing behind position {after}, and the head lies beyond"),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest that a swap waits for readers, and readers for a swap that waits. It is tried again.
-const PATIENCE: &str = "set local lock_timeout = '1s'";
+const PATIENCE: &str = "set local lock_timeout = '500ms'";
 
 /// Begins to build a projection's tables, from the beginning of the log. What was built of them before is thrown away. The
 /// caller holds the projection's watermark.
@@ -27,7 +27,7 @@ pub(crate) async fn start(connection: &mut PgConnection, projection: &dyn Erased
     sqlx::query!(
         "insert into derived.rebuilds (name, version) values ($1, $2)
          on conflict (name) do update
-            set version = excluded.version, position = 0, started_at = now(), updated_at = now()",
+            set version = excluded.version, position = 0, error = null, started_at = now(), updated_at = now()",
         projection.name(),
         projection.version()
     )
@@ -42,7 +42,7 @@ pub(crate) async fn start(connection: &mut PgConnection, projection: &dyn Erased
     Ok(())
 }
 
-/// Makes an empty copy of a served table: columns, constraints, indexes under the same names, storage, comments and grants.
+/// Makes an empty copy of a served table: columns, constraints, indexes under the same names, storage and comments.
 fn copy_of(table: &str) -> String {
     format!(
         "do $$
@@ -67,13 +67,6 @@ begin
     for one in select array_to_string(reloptions, ', ') as options from pg_class where oid = served and reloptions is not null
     loop
         execute format('alter table rebuild.{table} set (%s)', one.options);
-    end loop;
-    for one in
-        select a.grantee, a.privilege_type as privilege
-          from pg_class c, aclexplode(c.relacl) a where c.oid = served and a.grantee <> c.relowner
-    loop
-        execute format('grant %s on rebuild.{table} to %s', one.privilege,
-                       case one.grantee when 0 then 'public' else one.grantee::regrole::text end);
     end loop;
 end $$"
     )
@@ -100,7 +93,7 @@ pub(crate) async fn advance(
     to: Position,
 ) -> Result<()> {
     sqlx::query!(
-        "update derived.rebuilds set position = $2, updated_at = now() where name = any($1)",
+        "update derived.rebuilds set position = $2, error = null, updated_at = now() where name = any($1)",
         names as &[&str],
         to.0
     )
@@ -161,15 +154,32 @@ declare
     views record;
     one record;
     made text[] := '{{}}';
+    dropped text[] := '{{}}';
 begin
+    -- Grants as they are now, which may be long after the new table was begun.
+    for one in
+        select format('grant %s on rebuild.{table} to %s%s', a.privilege_type,
+                      case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+                      case when a.is_grantable then ' with grant option' else '' end) as statement
+          from pg_class c, aclexplode(c.relacl) a where c.oid = 'derived.{table}'::regclass and a.grantee <> c.relowner
+         union all
+        select format('grant %s (%I) on rebuild.{table} to %s%s', a.privilege_type, t.attname,
+                      case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
+                      case when a.is_grantable then ' with grant option' else '' end)
+          from pg_attribute t, aclexplode(t.attacl) a where t.attrelid = 'derived.{table}'::regclass and not t.attisdropped
+    loop
+        execute one.statement;
+    end loop;
     for views in
         with recursive above as (
             select distinct v.oid, 1 as depth
               from pg_depend d join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class
-             where d.refobjid = 'derived.{table}'::regclass and d.classid = 'pg_rewrite'::regclass and v.relkind = 'v'
+             where d.refobjid = 'derived.{table}'::regclass and d.refclassid = 'pg_class'::regclass
+               and d.classid = 'pg_rewrite'::regclass and v.relkind = 'v'
             union
             select v.oid, a.depth + 1
-              from above a join pg_depend d on d.refobjid = a.oid and d.classid = 'pg_rewrite'::regclass
+              from above a join pg_depend d on d.refobjid = a.oid and d.refclassid = 'pg_class'::regclass
+                                           and d.classid = 'pg_rewrite'::regclass
               join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class
              where v.oid <> a.oid and v.relkind = 'v')
         select a.oid, a.oid::regclass::text as name, pg_get_viewdef(a.oid) as definition,
@@ -178,6 +188,7 @@ begin
           from (select oid, max(depth) as depth from above group by oid) a join pg_class c on c.oid = a.oid
          order by a.depth
     loop
+        dropped := views.name || dropped;
         made := made || format('create view %s %s as %s', views.name, coalesce('with (' || views.options || ')', ''),
                                views.definition);
         made := made || format('alter view %s owner to %s', views.name, views.owner);
@@ -200,11 +211,11 @@ begin
                                    case one.grantee when 0 then 'public' else one.grantee::regrole::text end);
         end loop;
     end loop;
-    if made = '{{}}' then
-        drop table derived.{table};
-    else
-        drop table derived.{table} cascade;
-    end if;
+    -- Without cascade: what depends on the table in another way is somebody's, and stays.
+    for i in 1 .. coalesce(array_length(dropped, 1), 0) loop
+        execute format('drop view %s', dropped[i]);
+    end loop;
+    drop table derived.{table};
     alter table rebuild.{table} set schema derived;
     for i in 1 .. coalesce(array_length(made, 1), 0) loop
         execute made[i];

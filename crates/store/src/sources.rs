@@ -127,22 +127,20 @@ impl Store {
         last_envelope_at: Option<DateTime<Utc>>,
         error: Option<&str>,
     ) -> Result<()> {
+        // An upsert would take a number of the sequence each time.
+        self.source_ids([name].into_iter()).await?;
+        let mut connection = self.connection().await?;
         sqlx::query!(
-            "insert into ground.sources (name, kind, connected, last_envelope_at, error)
-             values ($1, $2, $3, $4, $5)
-             on conflict (name) do update
-                set kind = excluded.kind,
-                    connected = excluded.connected,
-                    last_envelope_at = coalesce(excluded.last_envelope_at, sources.last_envelope_at),
-                    error = excluded.error,
-                    updated_at = now()",
+            "update ground.sources
+                set kind = $2, connected = $3, last_envelope_at = coalesce($4, last_envelope_at), error = $5, updated_at = now()
+              where name = $1",
             name,
             kind,
             connected,
             last_envelope_at,
             error
         )
-        .execute(&mut *self.connection().await?)
+        .execute(&mut *connection)
         .await?;
         Ok(())
     }

@@ -61,7 +61,7 @@ impl Store {
     pub(crate) async fn progression(&self) -> Result<Progression> {
         let rows = sqlx::query!(
             r#"select h.position as "head!", s.position as "served!", w.name as "name?", w.version as "version?",
-                      w.position as "position?", w.error, r.version as "rebuild_version?",
+                      w.position as "position?", coalesce(w.error, r.error) as error, r.version as "rebuild_version?",
                       r.position as "rebuild_position?"
                  from ground.head h cross join derived.served s
                  left join derived.watermarks w on true
@@ -111,9 +111,12 @@ impl Store {
             all.iter().filter(|p| names.is_empty() || names.iter().any(|n| n == p.name()))
         {
             let mut tx = self.begin().await?;
-            let found = lock(&mut tx, &[projection.name()]).await?;
-            if let Some((found, _)) = found.get(projection.name())
-                && *found > projection.version()
+            let served = lock(&mut tx, &[projection.name()]).await?;
+            let served = served.get(projection.name()).map(|(version, _)| *version);
+            let rebuild =
+                rebuild::lock(&mut tx, projection.name()).await?.map(|(version, _)| version);
+            if let Some(found) = served.max(rebuild)
+                && found > projection.version()
             {
                 return Err(Error::Refused(format!(
                     "projection {} was built by version {found}, this program has version {}: rebuild it with the newer program",
@@ -172,6 +175,7 @@ impl Store {
                 );
             }
         }
+        serve(&mut tx, Position(served)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -210,6 +214,10 @@ pub(crate) async fn advance(
 
 /// Moves the served head up to `position`, never back, and notes which projections stand behind it.
 pub(crate) async fn serve(connection: &mut PgConnection, position: Position) -> Result<()> {
+    // A statement of its own: the next one then sees the watermarks of whoever held the row before.
+    sqlx::query!("select position from derived.served for update")
+        .fetch_one(&mut *connection)
+        .await?;
     sqlx::query!(
         "update derived.served
             set position = greatest(position, $1),
@@ -226,8 +234,19 @@ pub(crate) async fn serve(connection: &mut PgConnection, position: Position) -> 
 pub(crate) async fn report_error(
     connection: &mut PgConnection,
     name: &str,
+    rebuild: bool,
     error: &str,
 ) -> Result<()> {
+    if rebuild {
+        sqlx::query!(
+            "update derived.rebuilds set error = $2, updated_at = now() where name = $1",
+            name,
+            error
+        )
+        .execute(connection)
+        .await?;
+        return Ok(());
+    }
     sqlx::query!(
         "update derived.watermarks set error = $2, updated_at = now() where name = $1",
         name,

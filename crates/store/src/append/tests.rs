@@ -246,7 +246,7 @@ async fn the_log_crosses_from_one_partition_into_the_next(
     db.store.append(&[page(envelopes)]).await.unwrap();
     assert_eq!(
         db.value::<String>(BY_PARTITION).await,
-        "ground.envelopes_000000 2, ground.envelopes_000001 3"
+        "ground.envelopes_000000000001 2, ground.envelopes_000002000001 3"
     );
 }
 
@@ -263,7 +263,7 @@ async fn a_missing_partition_is_made_and_parks_nothing(
     assert_eq!((appended.fresh, appended.parked), (5, 0));
     assert_eq!(
         db.value::<String>(BY_PARTITION).await,
-        "ground.envelopes_000004 1, ground.envelopes_000005 4"
+        "ground.envelopes_000008000001 1, ground.envelopes_000010000001 4"
     );
 }
 
@@ -273,7 +273,7 @@ async fn full_partitions_are_vacuumed_and_frozen_once(_: PgPoolOptions, options:
     db.execute("update ground.head set position = 1999995").await;
     let envelopes = (0..10).map(|t| envelope("t", t, b"")).collect();
     db.store.append(&[page(envelopes)]).await.unwrap();
-    let age = "select age(relfrozenxid)::bigint from pg_class where oid = 'ground.envelopes_000000'::regclass";
+    let age = "select age(relfrozenxid)::bigint from pg_class where oid = 'ground.envelopes_000000000001'::regclass";
     db.execute("select pg_current_xact_id()").await;
     let before: i64 = db.value(age).await;
     let maintained = db.store.maintain().await.unwrap();
@@ -282,7 +282,7 @@ async fn full_partitions_are_vacuumed_and_frozen_once(_: PgPoolOptions, options:
     assert_eq!(db.store.maintain().await.unwrap().frozen, 0);
     // Long before that, inserts alone have started a vacuum.
     let options: String = db
-        .value("select array_to_string(reloptions, ' ') from pg_class where oid = 'ground.envelopes_000000'::regclass")
+        .value("select array_to_string(reloptions, ' ') from pg_class where oid = 'ground.envelopes_000000000001'::regclass")
         .await;
     assert!(options.contains("autovacuum_vacuum_insert_threshold=1000000"), "{options}");
 }
@@ -306,4 +306,17 @@ async fn a_page_of_the_log_is_bounded_by_bytes_and_never_empty(
         pages.push(page.len());
     }
     assert_eq!(pages, [2, 1, 2], "the large one stands alone, and stops nobody");
+}
+
+/// Numbers of sources are few, and are not used up by reports.
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn reports_of_a_source_take_no_numbers(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
+    for _ in 0..20 {
+        db.store.report_source("a", "message-api", true, None, None).await.unwrap();
+        db.store.append(&[page(vec![envelope("t", 1, b"")])]).await.unwrap();
+    }
+    db.store.report_source("b", "message-api", false, None, Some("why")).await.unwrap();
+    let sources = db.store.sources().await.unwrap();
+    assert!(sources.iter().all(|source| source.id <= 3), "{sources:?}");
 }

@@ -15,6 +15,7 @@ impl Store {
     pub async fn retain(&self, rules: &[Rule], now_ns: u64) -> Result<Erased> {
         let mut erased = Erased::default();
         if self.watermarks().await?.iter().any(|mark| mark.rebuild.is_some()) {
+            tracing::info!("retention waits until projections have been rebuilt");
             return Ok(erased);
         }
         let verifier = Verifier::new(1_024);
@@ -23,13 +24,20 @@ impl Store {
             let before = time::to_db(now_ns.saturating_sub(age));
             let mut connection = self.connection().await?;
             let mut state = State::load(&mut connection, rule).await?;
+            // With a higher age, or after a clock that was ahead, less is too old than before.
+            state.upto_ns = state.upto_ns.min(before);
             let mut found = state.aged(&mut connection, rule, before).await?;
             found.extend(state.late(&mut connection, rule).await?);
             drop(connection);
             found.sort_unstable();
             found.dedup();
-            if !found.is_empty() {
-                erased += self.erase_batch(&found, "retention", &verifier).await?;
+            let mut rest = found.as_slice();
+            while !rest.is_empty() {
+                let (some, upto) = self.erase_batch(rest, "retention", &verifier).await?;
+                erased += some;
+                rest = rest
+                    .get(rest.partition_point(|position| *position <= upto)..)
+                    .unwrap_or_default();
             }
             // Only now: what was found and not erased is found again.
             state.save(&mut *self.connection().await?, rule).await?;
@@ -110,16 +118,19 @@ impl State {
 
     /// Envelopes that were too old already when they came.
     async fn late(&mut self, connection: &mut PgConnection, rule: &Rule) -> Result<Vec<i64>> {
-        let served = sqlx::query_scalar!("select position from derived.served")
-            .fetch_one(&mut *connection)
-            .await?;
+        // Of the rows that are looked at, and not of what is served: they may be behind.
+        let read =
+            sqlx::query_scalar!("select position from derived.watermarks where name = 'envelopes'")
+                .fetch_optional(&mut *connection)
+                .await?
+                .unwrap_or_default();
         let found = sqlx::query_scalar!(
             "select position from derived.envelopes
               where position > $1 and position <= $2 and timestamp_ns < $3 and not erased
                 and ($4::smallint[] is null or kind = any($4)) and ($5::smallint[] is null or generation = any($5))
               order by position limit $6",
             self.position,
-            served,
+            read,
             self.upto_ns,
             codes(&rule.kinds, PayloadKind::code) as Option<Vec<i16>>,
             codes(&rule.generations, Generation::code) as Option<Vec<i16>>,
@@ -128,7 +139,7 @@ impl State {
         .fetch_all(connection)
         .await?;
         let full = i64::try_from(found.len()).unwrap_or(i64::MAX) == BATCH;
-        self.position = found.last().copied().filter(|_| full).unwrap_or(served);
+        self.position = found.last().copied().filter(|_| full).unwrap_or(read);
         Ok(found)
     }
 }

@@ -255,7 +255,8 @@ async fn a_partition_is_dropped_when_everything_in_it_was_erased(
     let now = 300_000_000_000_000_000;
     assert!(oldest.iter().all(|at| *at > now), "only the changed ones are older");
     assert_eq!(db.store.retain(&[rule], now).await.unwrap().envelopes, 10);
-    db.execute("vacuum ground.envelopes_000000").await;
+    assert_eq!(db.store.maintain().await.unwrap().dropped, 0, "erasing may go on");
+    db.execute("update ground.partitions set erased_at = now() - interval '2 minutes' where erased_at is not null").await;
     assert_eq!(db.store.maintain().await.unwrap().dropped, 1);
     assert_eq!(db.store.maintain().await.unwrap().dropped, 0);
     assert_eq!(db.value::<i64>("select count(*) from ground.envelopes").await, 10);
@@ -263,4 +264,101 @@ async fn a_partition_is_dropped_when_everything_in_it_was_erased(
     assert_eq!(page.len(), 20, "the log is read over the tombstones");
     append(&db, &envelopes).await;
     assert_eq!(db.store.head().await.unwrap(), head);
+}
+
+/// With a higher age less is too old than before, whatever was applied already; so it is after a clock that was ahead.
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_rule_that_becomes_milder_erases_no_more(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
+    let envelopes = capture(400);
+    append(&db, &envelopes[..200]).await;
+    projector(&db, 100).catch_up().await.unwrap();
+    let newest = envelopes.iter().map(|envelope| envelope.timestamp_ns).max().unwrap();
+    let rule = |older_than| [Rule { generations: None, kinds: None, older_than }];
+    let century = Duration::from_secs(100 * 365 * 86_400);
+    let erased = db.store.retain(&rule(Duration::ZERO), newest + 1).await.unwrap();
+    assert_eq!(erased.envelopes, 200);
+    append(&db, &envelopes[200..]).await;
+    projector(&db, 100).catch_up().await.unwrap();
+    let none = Erased::default();
+    assert_eq!(db.store.retain(&rule(century), newest + 1).await.unwrap(), none);
+    assert_eq!(db.store.retain(&rule(century), newest + 1).await.unwrap(), none);
+    let erased = db.store.retain(&rule(Duration::ZERO), newest + 1).await.unwrap();
+    assert_eq!(erased.envelopes, 200);
+}
+
+/// What retention looks at may be behind what is served.
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn retention_passes_over_nothing_while_envelopes_are_stale(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = TestDatabase::on(options).await;
+    append(&db, &capture(100)).await;
+    let mut writer = projector(&db, 100);
+    writer.catch_up().await.unwrap();
+    db.execute("alter table derived.envelopes add constraint broken check (position < 101)").await;
+    append(&db, &capture(500)).await;
+    assert!(writer.catch_up().await.is_err());
+    while db.value::<i64>("select position from derived.served").await < 500 {
+        let _ = writer.catch_up().await;
+    }
+    let rules = [Rule { generations: None, kinds: None, older_than: Duration::ZERO }];
+    assert_eq!(db.store.retain(&rules, u64::MAX / 2).await.unwrap().envelopes, 100);
+    db.execute("alter table derived.envelopes drop constraint broken").await;
+    projector(&db, 100).catch_up().await.unwrap();
+    assert_eq!(db.store.retain(&rules, u64::MAX / 2).await.unwrap().envelopes, 400);
+}
+
+/// Envelopes that the log could not take, and evidence against a source, go with their topic.
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn what_was_put_aside_of_a_topic_is_erased_as_well(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    use crate::append::{Origin, Page, Record};
+    let db = TestDatabase::on(options).await;
+    let record = |message: &'static [u8]| Record {
+        envelope: crate::testing::envelope("/xmtp/0/m-x/proto", 1, message),
+        origin: Some(Origin { space: 0, sequence: 1 }),
+    };
+    let records = vec![record(b"one"), record(b"two")];
+    let page = Page { source: "node".into(), progress: Vec::new(), records };
+    assert_eq!(db.store.append(&[page]).await.unwrap().conflicts, 1);
+    let parked = Record::from(crate::testing::envelope("/xmtp/0/m-x/proto", 2, b"three"));
+    db.store.park("node", &parked, "why").await.unwrap();
+    projector(&db, 10).catch_up().await.unwrap();
+    let scope = Scope::Topic("/xmtp/0/m-x/proto".into());
+    assert_eq!(db.store.erase(&scope, false).await.unwrap().envelopes, 1);
+    for table in ["ground.envelopes", "ground.conflicts", "ground.parked"] {
+        assert_eq!(db.value::<i64>(&format!("select count(*) from {table}")).await, 0, "{table}");
+    }
+    assert_eq!(db.value::<i64>("select sum(rows)::bigint from ground.counts").await, 0);
+}
+
+/// A program that does not know a projection, or knows an older version of it, cannot take messages out of it.
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn an_older_program_does_not_erase_beside_a_newer_one(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = TestDatabase::on(options).await;
+    append(&db, &capture(50)).await;
+    projector(&db, 10).catch_up().await.unwrap();
+    db.store.rebuild(&["topics".to_owned()]).await.unwrap();
+    let topic: String = db.value("select name from derived.topic_names limit 1").await;
+    for newer in [
+        "update derived.rebuilds set version = 2, position = 40",
+        "insert into derived.watermarks (name, version, position) values ('inboxes', 1, 50)",
+    ] {
+        db.execute(newer).await;
+        let refused = db.store.erase(&Scope::Topic(topic.clone()), false).await.unwrap_err();
+        assert!(refused.to_string().contains("newer program"), "{refused}");
+        if newer.starts_with("update") {
+            assert!(db.store.rebuild(&["topics".to_owned()]).await.is_err());
+            let at: i64 = db.value("select position from derived.rebuilds").await;
+            assert_eq!(at, 40, "the newer program's tables stay");
+            db.execute("delete from derived.rebuilds").await;
+        }
+    }
 }

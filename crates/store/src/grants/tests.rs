@@ -60,7 +60,7 @@ async fn a_reader_can_do_nothing_but_read_what_is_served(
 
     let refused = [
         // Writing.
-        "insert into derived.accounts values ('\\x00', true, 0, 0)",
+        "insert into derived.accounts (address, verified_bundles, first_seen_ns, last_seen_ns) values ('\\x00', 1, 0, 0)",
         "update derived.totals set rows = 0",
         "delete from derived.watermarks",
         "truncate derived.invites",
@@ -98,7 +98,7 @@ async fn a_reader_can_do_nothing_but_read_what_is_served(
         // Reading what is not served.
         "select message from ground.envelopes",
         "select * from ground.envelopes",
-        "select * from ground.envelopes_000000",
+        "select * from ground.envelopes_000000000001",
         "select * from ground.identities",
         "select * from ground.sequences",
         "select message from ground.conflicts",

@@ -172,13 +172,13 @@ const TOPICS: &str = concat!(
 );
 
 const ACCOUNTS: &str = concat!(
-    "insert into derived.accounts (address, has_contact_bundle, first_seen_ns, last_seen_ns)
+    "insert into derived.accounts (address, verified_bundles, first_seen_ns, last_seen_ns)
      select ",
     address!("a"),
-    ", true, {begin} + min(position) * {step}, {begin} + max(position) * {step}
-       from (select a, position from items where what < 2
-             union all select sender, position from items join pairs using (n) where what in (2, 3)
-             union all select recipient, position from items join pairs using (n) where what in (2, 3)) seen
+    ", count(*) filter (where what < 2), {begin} + min(position) * {step}, {begin} + max(position) * {step}
+       from (select a, position, what from items where what < 2
+             union all select sender, position, what from items join pairs using (n) where what in (2, 3)
+             union all select recipient, position, what from items join pairs using (n) where what in (2, 3)) seen
       group by a order by a"
 );
 
@@ -205,10 +205,9 @@ const INVITES: &str = concat!(
     ", min(d.timestamp_ns), 1, true, true, min(position)
        from items join pairs using (n) join derived.envelopes d using (position)
       where what in (2, 3) group by d.payload_key, sender, recipient;
-     insert into derived.invite_copies (id, position)
-     select i.id, d.position
-       from derived.invites i join derived.envelopes d on d.payload_key = i.id
-      where d.position <> i.first_position"
+     insert into derived.invite_copies (id, position, verification, delivered_to_sender, delivered_to_recipient)
+     select d.payload_key, position, 1, what = 2, what = 3
+       from items join derived.envelopes d using (position) where what in (2, 3)"
 );
 
 const TOTALS: &str = "

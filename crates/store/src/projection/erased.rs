@@ -5,7 +5,7 @@ use std::{future::Future, marker::PhantomData, pin::Pin};
 use sqlx::PgConnection;
 
 use super::{Entry, Fold, Projection, fold as folding};
-use crate::{error::Result, log::Position, totals::Totals};
+use crate::{error::Result, totals::Totals};
 
 type Task<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
 
@@ -18,13 +18,8 @@ pub(crate) trait Erased: Send + Sync {
     /// Writes what a page adds.
     fn project<'a>(&'a self, connection: &'a mut PgConnection, page: &'a [Entry]) -> Task<'a, ()>;
 
-    /// Takes away what must go with the messages of these envelopes; returns the positions of other envelopes that must be
-    /// written again.
-    fn erase<'a>(
-        &'a self,
-        connection: &'a mut PgConnection,
-        erased: &'a [Entry],
-    ) -> Task<'a, Vec<Position>>;
+    /// Takes away what must go with the messages of these envelopes, all of which have been written.
+    fn erase<'a>(&'a self, connection: &'a mut PgConnection, erased: &'a [Entry]) -> Task<'a, ()>;
 }
 
 struct Pure<P>(PhantomData<fn() -> P>);
@@ -64,16 +59,11 @@ impl<P: Projection> Erased for Pure<P> {
         })
     }
 
-    fn erase<'a>(
-        &'a self,
-        connection: &'a mut PgConnection,
-        erased: &'a [Entry],
-    ) -> Task<'a, Vec<Position>> {
+    fn erase<'a>(&'a self, connection: &'a mut PgConnection, erased: &'a [Entry]) -> Task<'a, ()> {
         Box::pin(async move {
             let mut totals = Totals::default();
-            let again = P::erase(connection, erased, &mut totals).await?;
-            totals.write(connection, P::NAME).await?;
-            Ok(again)
+            P::erase(connection, erased, &mut totals).await?;
+            totals.write(connection, P::NAME).await
         })
     }
 }
@@ -104,16 +94,11 @@ impl<F: Fold> Erased for Folding<F> {
         })
     }
 
-    fn erase<'a>(
-        &'a self,
-        connection: &'a mut PgConnection,
-        erased: &'a [Entry],
-    ) -> Task<'a, Vec<Position>> {
+    fn erase<'a>(&'a self, connection: &'a mut PgConnection, erased: &'a [Entry]) -> Task<'a, ()> {
         Box::pin(async move {
             let mut totals = Totals::default();
-            let again = F::erase(connection, erased, &mut totals).await?;
-            totals.write(connection, F::NAME).await?;
-            Ok(again)
+            F::erase(connection, erased, &mut totals).await?;
+            totals.write(connection, F::NAME).await
         })
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, future::Future};
 use sqlx::PgConnection;
 
 use super::Entry;
-use crate::{error::Result, log::Position, totals::Totals};
+use crate::{error::Result, totals::Totals};
 
 /// A derived table in which each envelope changes the state of some keys. States of a page's keys are loaded, events are
 /// applied to them in the order of the log, and what changed is saved: where pages end makes no difference.
@@ -47,8 +47,8 @@ pub(crate) trait Fold: Send + Sync + 'static {
         _connection: &mut PgConnection,
         _erased: &[Entry],
         _totals: &mut Totals,
-    ) -> impl Future<Output = Result<Vec<Position>>> + Send {
-        async { Ok(Vec::new()) }
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
     }
 }
 

@@ -7,7 +7,6 @@ use wire::{Address, Payload, Verification};
 
 use crate::{
     error::{Error, Result},
-    log::Position,
     projection::{Change, Entry, Fold},
     time,
     totals::Totals,
@@ -18,7 +17,7 @@ pub(super) struct Accounts;
 /// The row of a wallet.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct State {
-    has_contact_bundle: bool,
+    verified_bundles: i32,
     first_seen_ns: i64,
     last_seen_ns: i64,
 }
@@ -57,12 +56,14 @@ impl Fold for Accounts {
     fn apply(state: Option<State>, event: Seen) -> State {
         match state {
             None => State {
-                has_contact_bundle: event.with_verified_bundle,
+                verified_bundles: i32::from(event.with_verified_bundle),
                 first_seen_ns: event.at_ns,
                 last_seen_ns: event.at_ns,
             },
             Some(state) => State {
-                has_contact_bundle: state.has_contact_bundle || event.with_verified_bundle,
+                verified_bundles: state
+                    .verified_bundles
+                    .saturating_add(event.with_verified_bundle.into()),
                 first_seen_ns: state.first_seen_ns.min(event.at_ns),
                 last_seen_ns: state.last_seen_ns.max(event.at_ns),
             },
@@ -74,7 +75,7 @@ impl Fold for Accounts {
         keys: &[Address],
     ) -> Result<BTreeMap<Address, State>> {
         let rows = sqlx::query!(
-            "select a.address, a.has_contact_bundle, a.first_seen_ns, a.last_seen_ns
+            "select a.address, a.verified_bundles, a.first_seen_ns, a.last_seen_ns
                from unnest($1::bytea[]) as u (address) join accounts a using (address)",
             &bytes(keys.iter()) as &[&[u8]]
         )
@@ -83,7 +84,7 @@ impl Fold for Accounts {
         rows.into_iter()
             .map(|row| {
                 let state = State {
-                    has_contact_bundle: row.has_contact_bundle,
+                    verified_bundles: row.verified_bundles,
                     first_seen_ns: row.first_seen_ns,
                     last_seen_ns: row.last_seen_ns,
                 };
@@ -101,21 +102,21 @@ impl Fold for Accounts {
             changes.into_iter().partition(|change| change.before.is_none());
         for change in &new {
             totals.add("accounts", "", 1);
-            totals.add("accounts", change.after.has_contact_bundle, 1);
+            totals.add("accounts", change.after.verified_bundles > 0, 1);
         }
         let gained = |change: &&Change<Accounts>| {
-            change.before.is_some_and(|before| !before.has_contact_bundle)
-                && change.after.has_contact_bundle
+            change.before.is_some_and(|before| before.verified_bundles == 0)
+                && change.after.verified_bundles > 0
         };
         let gained = i64::try_from(known.iter().filter(gained).count()).unwrap_or(i64::MAX);
         totals.add("accounts", true, gained);
         totals.add("accounts", false, -gained);
         if !new.is_empty() {
             sqlx::query!(
-                "insert into accounts (address, has_contact_bundle, first_seen_ns, last_seen_ns)
-                 select * from unnest($1::bytea[], $2::boolean[], $3::bigint[], $4::bigint[])",
+                "insert into accounts (address, verified_bundles, first_seen_ns, last_seen_ns)
+                 select * from unnest($1::bytea[], $2::integer[], $3::bigint[], $4::bigint[])",
                 &bytes(new.iter().map(|change| &change.key)) as &[&[u8]],
-                &new.iter().map(|change| change.after.has_contact_bundle).collect::<Vec<_>>(),
+                &new.iter().map(|change| change.after.verified_bundles).collect::<Vec<_>>(),
                 &new.iter().map(|change| change.after.first_seen_ns).collect::<Vec<_>>(),
                 &new.iter().map(|change| change.after.last_seen_ns).collect::<Vec<_>>()
             )
@@ -125,13 +126,13 @@ impl Fold for Accounts {
         if !known.is_empty() {
             sqlx::query!(
                 "update accounts a
-                    set has_contact_bundle = u.has_contact_bundle, first_seen_ns = u.first_seen_ns,
+                    set verified_bundles = u.verified_bundles, first_seen_ns = u.first_seen_ns,
                         last_seen_ns = u.last_seen_ns
-                   from unnest($1::bytea[], $2::boolean[], $3::bigint[], $4::bigint[])
-                        as u (address, has_contact_bundle, first_seen_ns, last_seen_ns)
+                   from unnest($1::bytea[], $2::integer[], $3::bigint[], $4::bigint[])
+                        as u (address, verified_bundles, first_seen_ns, last_seen_ns)
                   where a.address = u.address",
                 &bytes(known.iter().map(|change| &change.key)) as &[&[u8]],
-                &known.iter().map(|change| change.after.has_contact_bundle).collect::<Vec<_>>(),
+                &known.iter().map(|change| change.after.verified_bundles).collect::<Vec<_>>(),
                 &known.iter().map(|change| change.after.first_seen_ns).collect::<Vec<_>>(),
                 &known.iter().map(|change| change.after.last_seen_ns).collect::<Vec<_>>()
             )
@@ -145,30 +146,34 @@ impl Fold for Accounts {
         connection: &mut PgConnection,
         erased: &[Entry],
         totals: &mut Totals,
-    ) -> Result<Vec<Position>> {
-        let signers: Vec<Address> = erased
-            .iter()
-            .filter_map(|entry| match entry.payload() {
-                Some(Payload::ContactBundle(bundle)) => bundle.signer,
-                _ => None,
-            })
-            .collect();
-        if signers.is_empty() {
-            return Ok(Vec::new());
+    ) -> Result<()> {
+        let mut gone: BTreeMap<Address, i32> = BTreeMap::new();
+        for entry in erased {
+            if let Some(Payload::ContactBundle(bundle)) = entry.payload()
+                && bundle.verification == Verification::Verified
+                && let Some(signer) = bundle.signer
+            {
+                *gone.entry(signer).or_default() += 1;
+            }
         }
-        // A verified bundle is one of the account on whose topic it stands.
-        let lost = sqlx::query!(
-            "update accounts a set has_contact_bundle = false
-              where a.address = any($1) and a.has_contact_bundle
-                and not exists (select from contact_bundles b where b.account = a.address and b.verification = 1)",
-            &bytes(signers.iter()) as &[&[u8]]
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let left = sqlx::query_scalar!(
+            "update accounts a set verified_bundles = a.verified_bundles - u.gone
+               from unnest($1::bytea[], $2::integer[]) as u (address, gone)
+              where a.address = u.address
+             returning a.verified_bundles",
+            &bytes(gone.keys()) as &[&[u8]],
+            &gone.values().copied().collect::<Vec<_>>()
         )
-        .execute(connection)
+        .fetch_all(connection)
         .await?;
-        let lost = i64::try_from(lost.rows_affected()).unwrap_or(i64::MAX);
+        let lost = left.into_iter().filter(|left| *left == 0).count();
+        let lost = i64::try_from(lost).unwrap_or(i64::MAX);
         totals.add("accounts", true, -lost);
         totals.add("accounts", false, lost);
-        Ok(Vec::new())
+        Ok(())
     }
 }
 

@@ -5,7 +5,6 @@ use wire::{Address, BundleForm, ContactBundle, Digest, Payload, Topic};
 
 use crate::{
     error::Result,
-    log::Position,
     projection::{Entry, Projection},
     time,
     totals::Totals,
@@ -105,7 +104,7 @@ impl Projection for ContactBundles {
         connection: &mut PgConnection,
         erased: &[Entry],
         totals: &mut Totals,
-    ) -> Result<Vec<Position>> {
+    ) -> Result<()> {
         let gone = sqlx::query!(
             "delete from contact_bundles where position = any($1)",
             &erased.iter().map(|entry| entry.logged.position.0).collect::<Vec<_>>()
@@ -113,6 +112,6 @@ impl Projection for ContactBundles {
         .execute(connection)
         .await?;
         totals.add("contact_bundles", "", -i64::try_from(gone.rows_affected()).unwrap_or(i64::MAX));
-        Ok(Vec::new())
+        Ok(())
     }
 }

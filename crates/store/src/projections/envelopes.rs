@@ -8,7 +8,6 @@ use wire::Digest;
 use crate::{
     copy::Copy,
     error::Result,
-    log::Position,
     projection::{Entry, Projection},
     time,
     totals::Totals,
@@ -74,17 +73,13 @@ impl Projection for Envelopes {
         Ok(())
     }
 
-    async fn erase(
-        connection: &mut PgConnection,
-        erased: &[Entry],
-        _: &mut Totals,
-    ) -> Result<Vec<Position>> {
+    async fn erase(connection: &mut PgConnection, erased: &[Entry], _: &mut Totals) -> Result<()> {
         sqlx::query!(
             "update envelopes set erased = true where position = any($1)",
             &erased.iter().map(|entry| entry.logged.position.0).collect::<Vec<_>>()
         )
         .execute(connection)
         .await?;
-        Ok(Vec::new())
+        Ok(())
     }
 }

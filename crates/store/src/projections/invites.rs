@@ -9,7 +9,6 @@ use wire::{Address, Payload};
 
 use crate::{
     error::Result,
-    log::Position,
     projection::{Entry, Projection},
     time,
     totals::Totals,
@@ -25,8 +24,17 @@ pub(super) struct Row {
     verification: i16,
     to_sender: bool,
     to_recipient: bool,
-    /// Of all copies in the page, ascending.
-    positions: Vec<i64>,
+    /// All copies in the page, in the order of the log.
+    copies: Vec<Copy>,
+}
+
+/// What one copy adds.
+#[derive(Clone, Copy)]
+struct Copy {
+    position: i64,
+    verification: i16,
+    to_sender: bool,
+    to_recipient: bool,
 }
 
 impl Projection for Invites {
@@ -45,7 +53,12 @@ impl Projection for Invites {
                 verification: invite.verification.code(),
                 to_sender: invite.placed_with_sender,
                 to_recipient: invite.placed_with_recipient,
-                positions: vec![entry.logged.position.0],
+                copies: vec![Copy {
+                    position: entry.logged.position.0,
+                    verification: invite.verification.code(),
+                    to_sender: invite.placed_with_sender,
+                    to_recipient: invite.placed_with_recipient,
+                }],
             });
         }
     }
@@ -79,23 +92,19 @@ impl Projection for Invites {
         if !new.is_empty() {
             insert(connection, &new).await?;
         }
-        // The first copy of a new invitation is its own row.
-        let copies: Vec<(Uuid, i64)> = rows
-            .iter()
-            .flat_map(|r| {
-                let first = usize::from(!known.contains(&r.id));
-                r.positions.iter().skip(first).map(|position| (r.id, *position))
-            })
-            .collect();
-        if !copies.is_empty() {
-            sqlx::query!(
-                "insert into invite_copies (id, position) select * from unnest($1::uuid[], $2::bigint[])",
-                &copies.iter().map(|copy| copy.0).collect::<Vec<_>>(),
-                &copies.iter().map(|copy| copy.1).collect::<Vec<_>>()
-            )
-            .execute(connection)
-            .await?;
-        }
+        let copies: Vec<(Uuid, Copy)> =
+            rows.iter().flat_map(|r| r.copies.iter().map(|copy| (r.id, *copy))).collect();
+        sqlx::query!(
+            "insert into invite_copies (id, position, verification, delivered_to_sender, delivered_to_recipient)
+             select * from unnest($1::uuid[], $2::bigint[], $3::smallint[], $4::boolean[], $5::boolean[])",
+                &copies.iter().map(|(id, _)| *id).collect::<Vec<_>>(),
+                &copies.iter().map(|(_, copy)| copy.position).collect::<Vec<_>>(),
+                &copies.iter().map(|(_, copy)| copy.verification).collect::<Vec<_>>(),
+                &copies.iter().map(|(_, copy)| copy.to_sender).collect::<Vec<_>>(),
+                &copies.iter().map(|(_, copy)| copy.to_recipient).collect::<Vec<_>>()
+        )
+        .execute(connection)
+        .await?;
         Ok(())
     }
 
@@ -103,7 +112,7 @@ impl Projection for Invites {
         connection: &mut PgConnection,
         erased: &[Entry],
         totals: &mut Totals,
-    ) -> Result<Vec<Position>> {
+    ) -> Result<()> {
         let ids: BTreeMap<Uuid, ()> = erased
             .iter()
             .filter(|entry| matches!(entry.payload(), Some(Payload::Invite(_))))
@@ -111,34 +120,46 @@ impl Projection for Invites {
             .collect();
         let ids: Vec<Uuid> = ids.into_keys().collect();
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let positions: Vec<i64> = erased.iter().map(|entry| entry.logged.position.0).collect();
-        // Each invitation goes, and is written again from the copies that are left.
-        let gone = sqlx::query_scalar!(
-            "delete from invites where id = any($1) returning first_position",
+        sqlx::query!(
+            "delete from invite_copies where id = any($1) and position = any($2)",
+            &ids,
+            &positions
+        )
+        .execute(&mut *connection)
+        .await?;
+        let gone = sqlx::query!(
+            "delete from invites i
+              where i.id = any($1) and not exists (select from invite_copies c where c.id = i.id)",
             &ids
         )
-        .fetch_all(&mut *connection)
+        .execute(&mut *connection)
         .await?;
-        let copies = sqlx::query_scalar!(
-            "delete from invite_copies where id = any($1) returning position",
+        totals.add("invites", "", -i64::try_from(gone.rows_affected()).unwrap_or(i64::MAX));
+        // What the copies that are left say together.
+        sqlx::query!(
+            "update invites i
+                set first_position = c.position, verification = c.verification,
+                    delivered_to_sender = c.to_sender, delivered_to_recipient = c.to_recipient
+               from (select w.id, min(c.position) as position, min(c.verification) as verification,
+                            bool_or(c.delivered_to_sender) as to_sender,
+                            bool_or(c.delivered_to_recipient) as to_recipient
+                       from unnest($1::uuid[]) as w (id) join invite_copies c on c.id = w.id group by w.id) c
+              where i.id = c.id",
             &ids
         )
-        .fetch_all(connection)
+        .execute(connection)
         .await?;
-        totals.add("invites", "", -i64::try_from(gone.len()).unwrap_or(i64::MAX));
-        let gone_for_good: HashSet<i64> = positions.into_iter().collect();
-        let left =
-            gone.into_iter().chain(copies).filter(|position| !gone_for_good.contains(position));
-        Ok(left.map(Position).collect())
+        Ok(())
     }
 }
 
 async fn insert(connection: &mut PgConnection, new: &[&Row]) -> Result<()> {
     let senders: Vec<&[u8]> = new.iter().map(|r| r.sender.as_bytes().as_slice()).collect();
     let recipients: Vec<&[u8]> = new.iter().map(|r| r.recipient.as_bytes().as_slice()).collect();
-    let first = |r: &&Row| r.positions.first().copied().unwrap_or_default();
+    let first = |r: &&Row| r.copies.first().map_or(0, |copy| copy.position);
     sqlx::query!(
         "insert into invites
              (id, sender, recipient, created_ns, verification, delivered_to_sender, delivered_to_recipient,
@@ -172,7 +193,7 @@ fn fold(rows: Vec<Row>) -> Vec<Row> {
                 sum.verification = sum.verification.min(row.verification);
                 sum.to_sender |= row.to_sender;
                 sum.to_recipient |= row.to_recipient;
-                sum.positions.extend(row.positions);
+                sum.copies.extend(row.copies);
             }
         }
     }

@@ -10,7 +10,7 @@ use wire::{Address, Generation, Payload, Topic, Verification, topic::name};
 
 use crate::{
     error::Result,
-    log::{self, Position},
+    log,
     projection::{Entry, Projection},
     time,
     totals::Totals,
@@ -28,8 +28,25 @@ pub(super) struct Row {
     verification: i16,
     should_push: Option<bool>,
     has_sender_hmac: bool,
-    /// Of all copies in the page, ascending.
-    positions: Vec<i64>,
+    /// All copies in the page, in the order of the log.
+    copies: Vec<Copy>,
+}
+
+/// One copy: what the message is when it is the first.
+#[derive(Clone, Copy)]
+pub(super) struct Copy {
+    position: i64,
+    conversation: Uuid,
+    verification: i16,
+}
+
+impl Row {
+    /// Of the first copy, with all that it is.
+    fn of(position: i64, mut row: Row) -> Row {
+        let (conversation, verification) = (row.conversation, row.verification);
+        row.copies = vec![Copy { position, conversation, verification }];
+        row
+    }
 }
 
 impl Projection for Messages {
@@ -39,43 +56,50 @@ impl Projection for Messages {
     type Row = Row;
 
     fn derive(entry: &Entry, rows: &mut Vec<Row>) {
-        let (id, positions) = (entry.logged.payload_key, vec![entry.logged.position.0]);
+        let (id, position) = (entry.logged.payload_key, entry.logged.position.0);
+        let copies = Vec::new();
         match entry.payload() {
-            Some(Payload::MessageV1(message)) => rows.push(Row {
-                id,
-                positions,
-                conversation: match entry.reading.topic {
-                    Topic::DirectMessage { .. }
-                        if message.verification == Verification::Verified =>
-                    {
-                        entry.topic_key
-                    }
-                    // An introduction, or a stray copy: the conversation is the one that the header's parties have.
-                    _ => log::topic_key(
-                        name::direct_message(message.sender.wallet, message.recipient.wallet)
-                            .as_bytes(),
-                    ),
+            Some(Payload::MessageV1(message)) => rows.push(Row::of(
+                position,
+                Row {
+                    id,
+                    copies,
+                    conversation: match entry.reading.topic {
+                        Topic::DirectMessage { .. }
+                            if message.verification == Verification::Verified =>
+                        {
+                            entry.topic_key
+                        }
+                        // An introduction, or a stray copy: the conversation is the one that the header's parties have.
+                        _ => log::topic_key(
+                            name::direct_message(message.sender.wallet, message.recipient.wallet)
+                                .as_bytes(),
+                        ),
+                    },
+                    sent_ns: time::to_db(message.sent_ns),
+                    sender: Some(message.sender.wallet),
+                    recipient: Some(message.recipient.wallet),
+                    generation: Generation::V1.code(),
+                    verification: message.verification.code(),
+                    should_push: None,
+                    has_sender_hmac: false,
                 },
-                sent_ns: time::to_db(message.sent_ns),
-                sender: Some(message.sender.wallet),
-                recipient: Some(message.recipient.wallet),
-                generation: Generation::V1.code(),
-                verification: message.verification.code(),
-                should_push: None,
-                has_sender_hmac: false,
-            }),
-            Some(Payload::MessageV2(message)) => rows.push(Row {
-                id,
-                positions,
-                conversation: entry.topic_key,
-                sent_ns: time::to_db(message.created_ns),
-                sender: None,
-                recipient: None,
-                generation: Generation::V2.code(),
-                verification: Verification::Unsigned.code(),
-                should_push: message.should_push,
-                has_sender_hmac: message.has_sender_hmac,
-            }),
+            )),
+            Some(Payload::MessageV2(message)) => rows.push(Row::of(
+                position,
+                Row {
+                    id,
+                    copies,
+                    conversation: entry.topic_key,
+                    sent_ns: time::to_db(message.created_ns),
+                    sender: None,
+                    recipient: None,
+                    generation: Generation::V2.code(),
+                    verification: Verification::Unsigned.code(),
+                    should_push: message.should_push,
+                    has_sender_hmac: message.has_sender_hmac,
+                },
+            )),
             _ => {}
         }
     }
@@ -92,7 +116,7 @@ impl Projection for Messages {
         connection: &mut PgConnection,
         erased: &[Entry],
         totals: &mut Totals,
-    ) -> Result<Vec<Position>> {
+    ) -> Result<()> {
         erase::erase(connection, erased, totals).await
     }
 }

@@ -45,17 +45,13 @@ impl Projection for Undecodables {
         Ok(())
     }
 
-    async fn erase(
-        connection: &mut PgConnection,
-        erased: &[Entry],
-        _: &mut Totals,
-    ) -> Result<Vec<crate::log::Position>> {
+    async fn erase(connection: &mut PgConnection, erased: &[Entry], _: &mut Totals) -> Result<()> {
         sqlx::query!(
             "delete from undecodables where position = any($1)",
             &erased.iter().map(|entry| entry.logged.position.0).collect::<Vec<_>>()
         )
         .execute(connection)
         .await?;
-        Ok(Vec::new())
+        Ok(())
     }
 }

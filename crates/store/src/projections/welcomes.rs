@@ -5,7 +5,6 @@ use wire::{Digest, Payload, Welcome};
 
 use crate::{
     error::Result,
-    log::Position,
     projection::{Entry, Projection},
     time,
     totals::Totals,
@@ -72,7 +71,7 @@ impl Projection for Welcomes {
         connection: &mut PgConnection,
         erased: &[Entry],
         totals: &mut Totals,
-    ) -> Result<Vec<Position>> {
+    ) -> Result<()> {
         let gone = sqlx::query!(
             "delete from welcomes where position = any($1)",
             &erased.iter().map(|entry| entry.logged.position.0).collect::<Vec<_>>()
@@ -80,6 +79,6 @@ impl Projection for Welcomes {
         .execute(connection)
         .await?;
         totals.add("welcomes", "", -i64::try_from(gone.rows_affected()).unwrap_or(i64::MAX));
-        Ok(Vec::new())
+        Ok(())
     }
 }

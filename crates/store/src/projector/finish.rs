@@ -1,9 +1,13 @@
 //! Finishes a rebuild: its last pages, and the swap.
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{Member, Projector, groups::Target, write::Failure};
 use crate::{error::Error, log::Position, rebuild, watermarks};
+
+/// How long to wait for a vacuum of the tables to end. PostgreSQL ends an automatic one by itself after `deadlock_timeout`,
+/// which is a second by default; it must not be given up before.
+const SETTLE: &str = "set local lock_timeout = '5s'";
 
 impl Projector {
     /// Brings rebuilt tables to where answers speak, and puts them in the place of the served ones. All watermarks are held
@@ -11,8 +15,14 @@ impl Projector {
     pub(super) async fn finish(&mut self, member: Member) -> Result<(), Failure> {
         let projection = self.projection(member);
         let name = projection.name();
-        self.analyze(member).await?;
         let mut tx = self.transaction(Target::Rebuild).await?;
+        // What would hold the swap up is waited for before anybody else has to wait.
+        match settle(&mut tx, projection.tables()).await {
+            // Another projector has swapped them.
+            Err(error) if error.code().as_deref() == Some("42P01") => return Err(Failure::Moved),
+            Err(error) if error.code().as_deref() == Some("55P03") => return Err(Failure::Busy),
+            settled => settled?,
+        }
         let all: Vec<String> =
             sqlx::query_scalar!("select name from derived.watermarks").fetch_all(&mut *tx).await?;
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
@@ -32,30 +42,35 @@ impl Projector {
             return Err(Failure::Moved);
         }
         while at.0 < served {
-            let page = self.read(at, Position(served)).await?;
+            // On this connection: there may be no other.
+            let page = self.read_on(&mut tx, at, Position(served)).await?;
             let Some(last) = page.last() else { return Err(Failure::Moved) };
             self.project(&mut tx, &[member], &page).await?;
             at = last;
         }
         match rebuild::swap(&mut tx, projection, at).await {
-            // Readers are under way that began before, or somebody looks at the tables with a lock.
+            // Readers are under way that began before.
             Err(error) if error.code().as_deref() == Some("55P03") => return Err(Failure::Busy),
-            swapped => swapped?,
+            // Something else depends on the served tables, say: that is this projection's trouble alone.
+            Err(error) => return Err(Failure::Projection(member, error)),
+            Ok(()) => {}
         }
         tx.commit().await?;
         self.ahead = None;
-        self.held_back.remove(&member);
         tracing::info!(projection = name, version, position = at.0, "rebuilt tables are served");
         Ok(())
     }
+}
 
-    /// Statistics of the new tables, before readers plan with them.
-    async fn analyze(&self, member: Member) -> Result<(), Error> {
-        let mut connection = self.store.connection().await?;
-        for table in self.projection(member).tables() {
-            let analyze = AssertSqlSafe(format!("analyze rebuild.{table}"));
-            sqlx::raw_sql(analyze).execute(&mut *connection).await?;
-        }
-        Ok(())
+/// Keeps vacuums off the served and the new tables, and has statistics of the new ones before readers plan with them.
+async fn settle(connection: &mut PgConnection, tables: &[&str]) -> Result<(), Error> {
+    sqlx::raw_sql(SETTLE).execute(&mut *connection).await?;
+    for table in tables {
+        let lock =
+            format!("lock table derived.{table}, rebuild.{table} in share update exclusive mode");
+        sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *connection).await?;
+        let analyze = AssertSqlSafe(format!("analyze rebuild.{table}"));
+        sqlx::raw_sql(analyze).execute(&mut *connection).await?;
     }
+    Ok(())
 }

@@ -78,19 +78,31 @@ impl Projector {
             .into_iter()
             .map(|((at, target), members)| Group { at, target, members })
             .collect();
-        let lead = groups.iter().rposition(|group| group.target == Target::Served);
-        // Without one that leads, rebuilds go on to where answers speak.
-        let lead = lead
-            .map(|lead| groups.remove(lead))
-            .filter(|lead| lead.at >= progression.served || groups.is_empty());
-        let goal = lead.as_ref().map_or(progression.served, |lead| lead.at).max(progression.served);
+        // The served head follows whoever is furthest; without anybody there, rebuilds go on to where answers speak.
+        let furthest = groups.iter().rposition(|group| group.target == Target::Served);
+        let lead = furthest
+            .filter(|furthest| {
+                groups.get(*furthest).is_some_and(|group| group.at >= progression.served)
+            })
+            .map(|furthest| groups.remove(furthest));
+        let goal = lead.as_ref().map_or(progression.served, |lead| lead.at);
         let rebuilt = groups
             .iter()
             .rfind(|group| group.target == Target::Rebuild)
             .and_then(|group| Some((*group.members.first()?, (goal.0 - group.at.0).max(0))));
         groups.retain(|group| group.at < goal);
-        let behind = (!groups.is_empty()).then(|| groups.remove(0));
-        let meet = groups.first().map_or(goal, |next| next.at);
+        // What readers see comes before what they will see.
+        let served = groups.iter().position(|group| group.target == Target::Served);
+        let behind = (!groups.is_empty()).then(|| groups.remove(served.unwrap_or_default()));
+        let at = behind.as_ref().map_or(goal, |group| group.at);
+        let meet = groups
+            .iter()
+            .filter(|group| {
+                group.at > at && behind.as_ref().is_some_and(|b| b.target == group.target)
+            })
+            .map(|group| group.at)
+            .min()
+            .unwrap_or(goal);
         Groups { lead, behind, meet, rebuilt }
     }
 }

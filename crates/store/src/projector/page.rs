@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use sqlx::PgConnection;
+
 use super::Projector;
 use crate::{
     error::{Error, Result},
@@ -27,15 +29,23 @@ impl Page {
 impl Projector {
     /// Reads and decodes a page, on as many cores as there are.
     pub(super) async fn read(&self, after: Position, upto: Position) -> Result<Page> {
+        let mut connection = self.store.connection().await?;
+        self.read_on(&mut connection, after, upto).await
+    }
+
+    /// The same, on a connection that the caller has.
+    pub(super) async fn read_on(
+        &self,
+        connection: &mut PgConnection,
+        after: Position,
+        upto: Position,
+    ) -> Result<Page> {
         let stride = self.stride.load(Ordering::Relaxed);
         let bounds = PageBounds { envelopes: stride, ..self.config.bounds };
-        let (erasures, mut page) = {
-            let mut connection = self.store.connection().await?;
-            let erasures = sqlx::query_scalar!("select erasures from ground.head")
-                .fetch_one(&mut *connection)
-                .await?;
-            (erasures, log::read_page(&mut connection, after, upto, bounds).await?)
-        };
+        let erasures = sqlx::query_scalar!("select erasures from ground.head")
+            .fetch_one(&mut *connection)
+            .await?;
+        let mut page = log::read_page(connection, after, upto, bounds).await?;
         let got = i64::try_from(page.len()).unwrap_or(i64::MAX);
         let cut_short = got < stride.min(upto.0.saturating_sub(after.0));
         let next = if cut_short { got } else { stride.saturating_mul(2) };

@@ -317,12 +317,10 @@ impl Snapshot {
                 columns!(),
                 " from {wanted}
                   cross join lateral (
-                        select first_position as position from derived.invites where id = wanted.key
-                         union all
-                        (select position from derived.invite_copies
-                          where id = wanted.key order by position limit ",
-                later_copies!(),
-                ")) copy
+                        select position from derived.invite_copies
+                         where id = wanted.key order by position limit ",
+                copies!(),
+                ") copy
                    join derived.envelopes e on e.position = copy.position
                   order by e.position"
             ),
@@ -350,10 +348,14 @@ impl Snapshot {
                   cross join lateral (
                         select wanted.key as position
                          union all
-                        (select position from derived.message_copies
-                          where first_position = wanted.key order by position limit ",
+                        (select later.position from (
+                                select sent_ns, id from derived.messages
+                                 where first_position = wanted.key limit 1) m
+                          cross join lateral (
+                                select position from derived.message_copies
+                                 where sent_ns = m.sent_ns and id = m.id order by position limit ",
                 later_copies!(),
-                ")) copy
+                ") later)) copy
                    join derived.envelopes e on e.position = copy.position
                   order by e.position"
             ),

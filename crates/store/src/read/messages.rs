@@ -206,14 +206,19 @@ impl Snapshot {
         self.find_by(
             concat!(
                 "select wanted.key, found.* from {wanted}
-                   left join lateral (
-                        select first_position from derived.message_copies
-                         where position = wanted.key limit 1) copy on true
                   cross join lateral (
-                        select ",
+                        (select ",
                 columns!(),
-                "         from derived.messages
-                         where first_position = coalesce(copy.first_position, wanted.key) limit 1) found"
+                "          from derived.messages where first_position = wanted.key limit 1)
+                         union all
+                        (select later.* from (
+                                select sent_ns as s, id as i from derived.message_copies
+                                 where position = wanted.key limit 1) copy
+                          cross join lateral (
+                                select ",
+                columns!(),
+                "                 from derived.messages
+                                 where sent_ns = copy.s and id = copy.i limit 1) later)) found"
             ),
             positions,
             Vec::new(),

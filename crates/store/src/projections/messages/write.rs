@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Row;
+use super::{Copy, Row};
 use crate::{error::Result, totals::Totals};
 
 pub(super) async fn write(
@@ -37,19 +37,22 @@ pub(super) async fn write(
         insert(connection, &new).await?;
     }
     // The first copy of a new message is its own row.
-    let copies: Vec<(i64, i64)> = rows
+    let copies: Vec<(&Row, &Copy)> = rows
         .iter()
         .enumerate()
         .flat_map(|(nth, row)| {
-            let first = of(nth).or(row.positions.first().copied()).unwrap_or_default();
-            row.positions.iter().filter(move |at| **at != first).map(move |at| (*at, first))
+            row.copies.iter().skip(usize::from(of(nth).is_none())).map(move |copy| (row, copy))
         })
         .collect();
     if !copies.is_empty() {
         sqlx::query!(
-            "insert into message_copies (position, first_position) select * from unnest($1::bigint[], $2::bigint[])",
-            &copies.iter().map(|copy| copy.0).collect::<Vec<_>>(),
-            &copies.iter().map(|copy| copy.1).collect::<Vec<_>>()
+            "insert into message_copies (position, sent_ns, id, conversation, verification)
+             select * from unnest($1::bigint[], $2::bigint[], $3::uuid[], $4::uuid[], $5::smallint[])",
+            &copies.iter().map(|(_, copy)| copy.position).collect::<Vec<_>>(),
+            &copies.iter().map(|(row, _)| row.sent_ns).collect::<Vec<_>>(),
+            &copies.iter().map(|(row, _)| row.id).collect::<Vec<_>>(),
+            &copies.iter().map(|(_, copy)| copy.conversation).collect::<Vec<_>>(),
+            &copies.iter().map(|(_, copy)| copy.verification).collect::<Vec<_>>()
         )
         .execute(&mut *connection)
         .await?;
@@ -78,13 +81,14 @@ async fn insert(connection: &mut PgConnection, new: &[&Row]) -> Result<()> {
         new.iter().map(|r| r.sender.as_ref().map(|a| a.as_bytes().as_slice())).collect();
     let recipients: Vec<Option<&[u8]>> =
         new.iter().map(|r| r.recipient.as_ref().map(|a| a.as_bytes().as_slice())).collect();
-    let first = |r: &&Row| r.positions.first().copied().unwrap_or_default();
+    let first = |r: &&Row| r.copies.first().map_or(0, |copy| copy.position);
+    let own = |r: &&Row| r.copies.first().map_or(r.verification, |copy| copy.verification);
     sqlx::query!(
         "insert into messages
-             (first_position, id, sent_ns, conversation, sender, recipient, generation, verification, should_push,
-              has_sender_hmac)
+             (first_position, id, sent_ns, conversation, sender, recipient, generation, verification,
+              own_verification, should_push, has_sender_hmac)
          select * from unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::uuid[], $5::bytea[], $6::bytea[],
-                              $7::smallint[], $8::smallint[], $9::boolean[], $10::boolean[])",
+                              $7::smallint[], $8::smallint[], $9::smallint[], $10::boolean[], $11::boolean[])",
         &new.iter().map(first).collect::<Vec<_>>(),
         &new.iter().map(|r| r.id).collect::<Vec<_>>(),
         &new.iter().map(|r| r.sent_ns).collect::<Vec<_>>(),
@@ -93,6 +97,7 @@ async fn insert(connection: &mut PgConnection, new: &[&Row]) -> Result<()> {
         &recipients as &[Option<&[u8]>],
         &new.iter().map(|r| r.generation).collect::<Vec<_>>(),
         &new.iter().map(|r| r.verification).collect::<Vec<_>>(),
+        &new.iter().map(own).collect::<Vec<_>>(),
         &new.iter().map(|r| r.should_push).collect::<Vec<_>>() as &[Option<bool>],
         &new.iter().map(|r| r.has_sender_hmac).collect::<Vec<_>>()
     )
@@ -111,7 +116,7 @@ fn fold(rows: Vec<Row>) -> Vec<Row> {
             None => folded.push(row),
             Some(sum) => {
                 sum.verification = sum.verification.min(row.verification);
-                sum.positions.extend(row.positions);
+                sum.copies.extend(row.copies);
             }
         }
     }

@@ -170,3 +170,82 @@ async fn a_swap_waits_for_readers_and_is_tried_again(_: PgPoolOptions, options: 
     assert!(mark(&db, "topics").await.rebuild.is_none());
     assert_eq!(db.value::<i64>(count).await, seen);
 }
+
+/// What somebody else has made over a served table stays, and only that projection waits.
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_swap_that_cannot_be_is_one_projections_trouble(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = TestDatabase::on(options).await;
+    append(&db, &capture(200)).await;
+    projector(&db, 100).catch_up().await.unwrap();
+    db.execute(
+        "create view public.counts as select key from derived.topic_counts;
+         create materialized view public.kept as select count(*) as rows from derived.topic_counts",
+    )
+    .await;
+    db.store.rebuild(&["topics".to_owned()]).await.unwrap();
+    append(&db, &capture(400)).await;
+    let mut writer = projector(&db, 100);
+    let refused = writer.catch_up().await.unwrap_err();
+    assert!(refused.to_string().contains("topics"), "{refused}");
+    let head = db.store.head().await.unwrap().0;
+    while db.value::<i64>("select position from derived.served").await < head {
+        writer.round().await.unwrap();
+    }
+    assert!(mark(&db, "topics").await.error.unwrap().contains("depend"));
+    assert!(db.value::<i64>("select rows from public.kept").await > 0);
+    db.execute("drop materialized view public.kept").await;
+    projector(&db, 100).catch_up().await.unwrap();
+    assert!(mark(&db, "topics").await.rebuild.is_none());
+    assert!(db.value::<i64>("select count(*) from public.counts").await > 0);
+}
+
+/// A stale projection and a rebuild that stand at one position do not keep each other there.
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_rebuild_meets_a_stale_projection_and_both_go_on(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = TestDatabase::on(options).await;
+    append(&db, &capture(2_000)).await;
+    projector(&db, 100).catch_up().await.unwrap();
+    db.store.rebuild(&["topics".to_owned()]).await.unwrap();
+    // As a projection that failed once, and a rebuild that has come so far.
+    db.execute(
+        "update derived.watermarks set position = 990 where name = 'undecodables';
+         delete from derived.undecodables where position > 990",
+    )
+    .await;
+    let caught_up = tokio::time::timeout(Duration::from_secs(60), async {
+        projector(&db, 100).catch_up().await.unwrap()
+    });
+    let head = caught_up.await.expect("both go on");
+    assert!(db.store.watermarks().await.unwrap().iter().all(|mark| mark.position == head));
+}
+
+/// Any number of projectors may work: whoever finishes a rebuild, the others go on.
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn several_projectors_finish_rebuilds_together(_: PgPoolOptions, options: PgConnectOptions) {
+    let db = TestDatabase::on(options).await;
+    append(&db, &capture(600)).await;
+    projector(&db, 100).catch_up().await.unwrap();
+    let before = derived(&db).await;
+    let stop = CancellationToken::new();
+    let runs: Vec<_> = (0..3).map(|_| tokio::spawn(projector(&db, 50).run(stop.clone()))).collect();
+    for _ in 0..4 {
+        db.store.rebuild(&[]).await.unwrap();
+        let done = async {
+            while db.store.watermarks().await.unwrap().iter().any(|mark| mark.rebuild.is_some()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), done).await.expect("it is finished");
+    }
+    stop.cancel();
+    for run in runs {
+        run.await.unwrap().unwrap();
+    }
+    assert_same(&derived(&db).await, &before);
+}

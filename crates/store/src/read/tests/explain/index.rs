@@ -29,18 +29,18 @@ const REST: &str = "
            1 + abs(hashint8(n)) % 1000, {begin} + n, case when n % 20 <> 3 then {begin} + n * 1000000 end
       from generate_series(1::bigint, 100000) n;
     insert into derived.messages (id, conversation, sent_ns, first_position, sender, recipient, generation, verification,
-                                  should_push, has_sender_hmac)
+                                  own_verification, should_push, has_sender_hmac)
     select md5('m' || n)::uuid, md5('c' || case when n % 10 = 0 then 1 else abs(hashint8(n)) % 100000 end)::uuid,
            {begin} + n * 1000000, n, case when n % 2 = 0 then pg_temp.wallet(n % 1000) end,
-           case when n % 2 = 0 then pg_temp.wallet(n % 7919) end, case when n < 20 then 1 else 2 end, 4, true, false
+           case when n % 2 = 0 then pg_temp.wallet(n % 7919) end, case when n < 20 then 1 else 2 end, 4, 4, true, false
       from generate_series(1::bigint, 200000) n;
-    insert into derived.message_copies (position, first_position)
-    select 200000 + n, case when n <= 20000 then 1 else n end from generate_series(1::bigint, 100000) n;
-    insert into derived.invite_copies (id, position)
-    select id, first_position + 1 from derived.invites
-     union select (select id from derived.invites order by first_position limit 1), 1000000 + n
-      from generate_series(1::bigint, 20000) n
-        on conflict do nothing;
+    insert into derived.message_copies (position, sent_ns, id, conversation, verification)
+    select 200000 + n, m.sent_ns, m.id, m.conversation, 4
+      from generate_series(1::bigint, 100000) n
+      join derived.messages m on m.first_position = case when n <= 20000 then 1 else n end;
+    insert into derived.invite_copies (id, position, verification, delivered_to_sender, delivered_to_recipient)
+    select (select id from derived.invites order by first_position limit 1), 3000000 + n, 1, true, true
+      from generate_series(1::bigint, 20000) n;
     insert into derived.welcomes (position, installation, published_ns, digest, wrapper_algorithm, is_pointer, size)
     select n, decode(md5('i' || n % 5000) || md5(''), 'hex'), {begin} + n, sha256('x'), 1, false, 100
       from generate_series(1::bigint, 50000) n;
@@ -66,7 +66,7 @@ const REST: &str = "
     update derived.envelopes set topic_key = md5('heavy')::uuid where position % 20 = 3;
     update derived.envelopes set kind = 6, topic_kind = 8, generation = 4
      where position < 500000 and position % 20000 = 7;
-    update derived.accounts set has_contact_bundle = false
+    update derived.accounts set verified_bundles = 0
      where address in (select pg_temp.wallet(n * 4001) from generate_series(1, 20) n);
     update derived.invites set verification = 2 where first_position < 5000;
     update derived.watermarks set position = 2000000;
@@ -81,7 +81,7 @@ pub(super) async fn filled(options: PgConnectOptions) -> (TestDatabase, Store) {
     // One session, because of its functions.
     db.execute(&format!("set synchronous_commit = off; {rest}; reset all")).await;
     // Of partitions that are empty there are no statistics, as in use.
-    let tables = "ground.envelopes_000000 derived.envelopes derived.conversations derived.messages derived.message_copies \
+    let tables = "ground.envelopes_000000000001 derived.envelopes derived.conversations derived.messages derived.message_copies \
                   derived.invite_copies derived.welcomes derived.undecodables derived.contact_bundles derived.topic_names \
                   derived.topic_counts derived.accounts derived.invites derived.totals ground.parked";
     let unsettled = "select exists (select from pg_class

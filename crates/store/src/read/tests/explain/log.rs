@@ -55,9 +55,9 @@ async fn only_messages_touch_the_log_and_only_the_partitions_that_they_are_in(
     let at = |partition: i64, nth: i64| Position(partition * WIDTH + nth);
     let some = [at(3, 1), at(3, 2), at(70, WIDTH)];
     let found = partitions!(readers, |at| at.messages_at(&some));
-    assert_eq!(found, ["envelopes_000003", "envelopes_000070"]);
+    assert_eq!(found, ["envelopes_000006000001", "envelopes_000140000001"]);
     let found = partitions!(readers, |at| at.messages_at(&some[..1]));
-    assert_eq!(found, ["envelopes_000003"]);
+    assert_eq!(found, ["envelopes_000006000001"]);
 
     let (digest, key) = (Digest::from([7; 32]), Uuid::from_u128(7));
     let page = PageRequest::first(EnvelopeOrder::Indexed, false, 50);
