@@ -39,7 +39,7 @@ async fn answers_name_what_is_stale_and_say_nothing_when_nothing_is() {
         assert_eq!(indexed.answer(query, json!({})).await.extensions["stale"], json!(["invites"]));
     }
     let data = indexed.ask(STATUS, json!({})).await;
-    let stale = json!({ "name": "invites", "stale": true, "error": "the disk is full", "rebuilding": false });
+    let stale = json!({ "name": "invites", "stale": true, "error": "its rows cannot be written", "rebuilding": false });
     assert_eq!(projection(&data, "invites"), stale);
 }
 
