@@ -87,16 +87,18 @@ async fn lookup(store: &Store, url: &str, ahead: i64) -> anyhow::Result<Lookup> 
     let head = store.head().await?.0;
     let readers = store::Options { readers: true, ..store::Options::new(url) };
     let readers = Store::connect(readers).await?;
-    let mut began = Instant::now();
+    let (mut began, mut found) = (Instant::now(), 0);
     for nth in -QUESTIONS / 4..QUESTIONS {
         if nth == 0 {
             began = Instant::now();
         }
         let position = store::Position(1 + nth.unsigned_abs().cast_signed() * 7919 % head);
         let snapshot = readers.single_statement().await?;
-        anyhow::ensure!(snapshot.messages_at(&[position]).await?.len() == 1, "no message");
+        found += snapshot.messages_at(&[position]).await?.len();
         snapshot.close().await?;
     }
+    // Not those of private stores.
+    anyhow::ensure!(found > 4_000 / 2, "no messages");
     Ok(Lookup { partitions, us: began.elapsed().as_secs_f64() * 1e6 / QUESTIONS as f64 })
 }
 
