@@ -30,9 +30,6 @@ pub struct Args {
     /// How many topics they stand on, about
     #[arg(long, default_value_t = 200_000)]
     topics: usize,
-    /// How many envelopes are in the log before, driven the same way
-    #[arg(long, default_value_t = 0)]
-    grown: u64,
     /// How many envelopes the limits are measured with
     #[arg(long, default_value_t = 200_000)]
     limit_envelopes: usize,
@@ -64,6 +61,9 @@ struct Flood {
     /// MiB of WAL, and of disk, for a million envelopes.
     wal_mib: f64,
     disk_mib: f64,
+    /// Envelopes a second over the first million and over the last: what growth costs.
+    first_million: f64,
+    last_million: f64,
 }
 
 /// What PostgreSQL says of a flood.
@@ -88,14 +88,14 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
     };
     services.stop(Stop::Graceful).await;
-    let (limits, floods, statements, latency) = outcome?;
+    let (limits, flood, statements, latency) = outcome?;
     match args.json {
         true => println!(
             "{}",
-            json!({ "limits": limits, "floods": floods, "statements": statements, "latency": latency,
+            json!({ "limits": limits, "flood": flood, "statements": statements, "latency": latency,
                     "load1": machine::load() })
         ),
-        false => show(&args, &limits, &floods, &statements, &latency),
+        false => show(&args, &limits, &flood, &statements, &latency),
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ async fn measure(
     args: &Args,
     folder: &Path,
     services: &Services,
-) -> anyhow::Result<(Limits, Vec<Flood>, Statements, Latency)> {
+) -> anyhow::Result<(Limits, Flood, Statements, Latency)> {
     let database = services.local_postgres_url().context("no database")?.to_owned();
     let broker = services.wait_amqp().await?.to_owned();
     let store = Store::connect(store::Options::new(&database)).await?;
@@ -127,14 +127,8 @@ async fn measure(
 
     eprintln!("  … limits");
     let limits = limits::measure(&store, &broker, args.limit_envelopes).await?;
-    let mut floods = Vec::new();
     let place = Place { folder, store: &store, services, database: &database, broker: &broker };
-    // Each million on its own: what grows is told by the first and the last.
-    for _ in 0..args.grown.div_ceil(args.envelopes.max(1)) {
-        floods.push(flood(args, &place, floods.len()).await?.0);
-    }
-    let (last, statements) = flood(args, &place, floods.len()).await?;
-    floods.push(last);
+    let (flood, statements) = flood(args, &place).await?;
     eprintln!("  … latency at {} envelopes a second", args.latency_rate);
     let environment =
         [("DATABASE_URL", database.as_str()), ("AMQP_URL", broker.as_str()), ("RUST_LOG", "warn")];
@@ -146,7 +140,7 @@ async fn measure(
     let latency = latency::measure(&graphql, Duration::from_secs(args.latency_seconds)).await;
     up.stop().await?;
     node.stop().await?;
-    Ok((limits, floods, statements, latency?))
+    Ok((limits, flood, statements, latency?))
 }
 
 async fn start_node(more: &[&str], folder: &Path) -> anyhow::Result<(Process, String)> {
@@ -189,20 +183,18 @@ struct Place<'a> {
     broker: &'a str,
 }
 
-/// Drives one flood, behind what is there already.
-async fn flood(args: &Args, place: &Place<'_>, nth: usize) -> anyhow::Result<(Flood, Statements)> {
+/// Drives the flood, and says what PostgreSQL counted.
+async fn flood(args: &Args, place: &Place<'_>) -> anyhow::Result<(Flood, Statements)> {
     let Place { folder, store, services, database, broker } = *place;
     eprintln!("  … {} envelopes as fast as they go", args.envelopes);
     let environment = [("DATABASE_URL", database), ("AMQP_URL", broker), ("RUST_LOG", "warn")];
     let limit = args.envelopes.to_string();
     // Some conversations are never chosen.
-    let (topics, seed) = ((args.topics * 5 / 4).to_string(), (nth + 10).to_string());
-    let generate =
-        ["--generate", "0", "--limit", &limit, "--conversations", &topics, "--seed", &seed];
+    let topics = (args.topics * 5 / 4).to_string();
+    let generate = ["--generate", "0", "--limit", &limit, "--conversations", &topics];
     let (node, url) = start_node(&generate, folder).await?;
     let mark = store.mark_costs().await?;
-    let before = store.head().await?.0;
-    let goal = before + i64::try_from(args.envelopes)?;
+    let goal = i64::try_from(args.envelopes)?;
     let service_cpu = || services.pids().iter().map(|&pid| machine::cpu_seconds(pid)).sum::<f64>();
     let cpu = (service_cpu(), machine::cpu_seconds(node.pid()));
     let (up, _) = start_up(&url, &environment, folder).await?;
@@ -211,12 +203,12 @@ async fn flood(args: &Args, place: &Place<'_>, nth: usize) -> anyhow::Result<(Fl
     loop {
         let head = store.head().await?.0;
         let done = store.watermarks().await?.iter().map(|mark| mark.position.0).min().unwrap_or(0);
-        if head > before && began.is_none() {
+        if head > 0 && began.is_none() {
             began = Some(Instant::now());
         }
-        bar.set_position(u64::try_from(done - before).unwrap_or(0));
+        bar.set_position(u64::try_from(done).unwrap_or(0));
         if let Some(began) = began {
-            marks.push((began.elapsed().as_secs_f64(), done - before));
+            marks.push((began.elapsed().as_secs_f64(), done));
         }
         if done >= goal {
             break;
@@ -232,7 +224,9 @@ async fn flood(args: &Args, place: &Place<'_>, nth: usize) -> anyhow::Result<(Fl
         envelopes: args.envelopes,
         seconds,
         rate: count / seconds,
-        slowest_tenth: slowest_tenth(&marks, goal - before),
+        slowest_tenth: slowest_tenth(&marks, goal),
+        first_million: rate_between(&marks, 0, goal.min(1_000_000)),
+        last_million: rate_between(&marks, (goal - 1_000_000).max(0), goal),
         program_peak_mib: machine::peak_mib(up.pid()).unwrap_or_default(),
         program_cpu_us: machine::cpu_seconds(up.pid()) * 1e6 / count,
         services_cpu_us: (service_cpu() - cpu.0) * 1e6 / count,
@@ -251,6 +245,14 @@ async fn flood(args: &Args, place: &Place<'_>, nth: usize) -> anyhow::Result<(Fl
     Ok((flood, Statements { us, by_table, scanned: costs.scanned }))
 }
 
+/// The rate between two numbers of envelopes.
+fn rate_between(marks: &[(f64, i64)], from: i64, upto: i64) -> f64 {
+    let at = |envelopes: i64| {
+        marks.iter().find(|(_, done)| *done >= envelopes).map_or(0.0, |(when, _)| *when)
+    };
+    (upto - from) as f64 / (at(upto) - at(from)).max(1e-3)
+}
+
 /// The rate of the slowest tenth: what is sustained does not fade.
 fn slowest_tenth(marks: &[(f64, i64)], goal: i64) -> f64 {
     let at = |share: i64| {
@@ -262,13 +264,7 @@ fn slowest_tenth(marks: &[(f64, i64)], goal: i64) -> f64 {
         .fold(f64::INFINITY, f64::min)
 }
 
-fn show(
-    args: &Args,
-    limits: &Limits,
-    floods: &[Flood],
-    statements: &Statements,
-    latency: &Latency,
-) {
+fn show(args: &Args, limits: &Limits, flood: &Flood, statements: &Statements, latency: &Latency) {
     println!();
     println!(
         "  messages of {:.0} bytes on average; load {}",
@@ -277,26 +273,27 @@ fn show(
     );
     println!("  limit: broker alone        {:>9.0} envelopes/s", limits.broker);
     println!("  limit: COPY alone          {:>9.0} envelopes/s", limits.copy);
-    for flood in floods {
-        println!(
-            "  node to projections        {:>9.0} envelopes/s over {} ({:.1} s); slowest tenth {:.0}",
-            flood.rate, flood.envelopes, flood.seconds, flood.slowest_tenth
-        );
-        println!("    of the broker            {:>9.2}", flood.rate / limits.broker);
-        println!("    of COPY                  {:>9.2}", flood.rate / limits.copy);
-        println!(
-            "    for a million            {:>9.0} MiB of WAL, {:.0} MiB of disk",
-            flood.wal_mib, flood.disk_mib
-        );
-        println!(
-            "  CPU per envelope           {:>9.1} us program, {:.1} us Postgres and RabbitMQ, {:.1} us node",
-            flood.program_cpu_us, flood.services_cpu_us, flood.node_cpu_us
-        );
-        println!("  the program's memory       {:>9} MiB at most", flood.program_peak_mib);
-    }
-    if let [first, .., last] = floods {
-        println!("  the last of the first      {:>9.2}", last.rate / first.rate);
-    }
+    println!(
+        "  node to projections        {:>9.0} envelopes/s over {} ({:.1} s); slowest tenth {:.0}",
+        flood.rate, flood.envelopes, flood.seconds, flood.slowest_tenth
+    );
+    println!("    of the broker            {:>9.2}", flood.rate / limits.broker);
+    println!("    of COPY                  {:>9.2}", flood.rate / limits.copy);
+    println!(
+        "    the last million         {:>9.2} of the first ({:.0} and {:.0} envelopes/s)",
+        flood.last_million / flood.first_million,
+        flood.last_million,
+        flood.first_million
+    );
+    println!(
+        "    for a million            {:>9.0} MiB of WAL, {:.0} MiB of disk",
+        flood.wal_mib, flood.disk_mib
+    );
+    println!(
+        "  CPU per envelope           {:>9.1} us program, {:.1} us Postgres and RabbitMQ, {:.1} us node",
+        flood.program_cpu_us, flood.services_cpu_us, flood.node_cpu_us
+    );
+    println!("  the program's memory       {:>9} MiB at most", flood.program_peak_mib);
     println!("  statements per envelope    {:>9.1} us", statements.us);
     for (table, us) in statements.by_table.iter().filter(|(_, us)| *us >= 0.1) {
         println!("    {table:<24} {us:>9.1} us");
