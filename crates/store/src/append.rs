@@ -2,7 +2,7 @@
 
 mod identity;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
@@ -85,7 +85,7 @@ pub(crate) struct Candidate<'a> {
     payload_key: Uuid,
 }
 
-/// One that may not, by its place in its page.
+/// One that may not.
 struct Refused<'a> {
     source: &'a str,
     record: &'a Record,
@@ -146,7 +146,8 @@ pub(crate) async fn append_in(
     Ok((appended, refused))
 }
 
-fn is_partition_missing(error: &Error) -> bool {
+/// Has the log outrun its partitions?
+pub(crate) fn is_partition_missing(error: &Error) -> bool {
     error.code().as_deref() == Some("23514")
 }
 
@@ -290,9 +291,6 @@ async fn move_progress(
     .await?;
     Ok(())
 }
-
-/// Kept apart from the candidates so that an identity is claimed once in a batch.
-type Claimed<K> = HashSet<K>;
 
 #[cfg(test)]
 mod tests;

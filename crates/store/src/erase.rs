@@ -16,7 +16,6 @@ use crate::{database::Store, error::Result, log::Position};
 
 /// Envelopes that one transaction erases at most.
 pub(crate) const BATCH: i64 = 500;
-const SOME: usize = 500;
 
 /// Which envelopes are to be erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +80,8 @@ impl Store {
             let found = find::positions(&mut *self.connection().await?, scope, after).await?;
             let Some(last) = found.last() else { break };
             let mut rest = found.as_slice();
-            while let Some(part) = rest.get(..rest.len().min(SOME)).filter(|part| !part.is_empty())
+            let batch = usize::try_from(BATCH).unwrap_or(usize::MAX);
+            while let Some(part) = rest.get(..rest.len().min(batch)).filter(|part| !part.is_empty())
             {
                 let upto = match dry_run {
                     true => {

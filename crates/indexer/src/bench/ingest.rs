@@ -61,9 +61,6 @@ struct Flood {
     /// MiB of WAL, and of disk, for a million envelopes.
     wal_mib: f64,
     disk_mib: f64,
-    /// Envelopes a second over the first million and over the last: what growth costs.
-    first_million: f64,
-    last_million: f64,
 }
 
 /// What PostgreSQL says of a flood.
@@ -225,8 +222,6 @@ async fn flood(args: &Args, place: &Place<'_>) -> anyhow::Result<(Flood, Stateme
         seconds,
         rate: count / seconds,
         slowest_tenth: slowest_tenth(&marks, goal),
-        first_million: rate_between(&marks, 0, goal.min(1_000_000)),
-        last_million: rate_between(&marks, (goal - 1_000_000).max(0), goal),
         program_peak_mib: machine::peak_mib(up.pid()).unwrap_or_default(),
         program_cpu_us: machine::cpu_seconds(up.pid()) * 1e6 / count,
         services_cpu_us: (service_cpu() - cpu.0) * 1e6 / count,
@@ -243,14 +238,6 @@ async fn flood(args: &Args, place: &Place<'_>) -> anyhow::Result<(Flood, Stateme
         .collect();
     let us = by_table.iter().map(|(_, us)| us).sum();
     Ok((flood, Statements { us, by_table, scanned: costs.scanned }))
-}
-
-/// The rate between two numbers of envelopes.
-fn rate_between(marks: &[(f64, i64)], from: i64, upto: i64) -> f64 {
-    let at = |envelopes: i64| {
-        marks.iter().find(|(_, done)| *done >= envelopes).map_or(0.0, |(when, _)| *when)
-    };
-    (upto - from) as f64 / (at(upto) - at(from)).max(1e-3)
 }
 
 /// The rate of the slowest tenth: what is sustained does not fade.
@@ -279,12 +266,6 @@ fn show(args: &Args, limits: &Limits, flood: &Flood, statements: &Statements, la
     );
     println!("    of the broker            {:>9.2}", flood.rate / limits.broker);
     println!("    of COPY                  {:>9.2}", flood.rate / limits.copy);
-    println!(
-        "    the last million         {:>9.2} of the first ({:.0} and {:.0} envelopes/s)",
-        flood.last_million / flood.first_million,
-        flood.last_million,
-        flood.first_million
-    );
     println!(
         "    for a million            {:>9.0} MiB of WAL, {:.0} MiB of disk",
         flood.wal_mib, flood.disk_mib

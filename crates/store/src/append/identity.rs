@@ -1,20 +1,20 @@
 //! Identity of envelopes: by `(timestamp_ns, digest)`, or by the number that the source gave.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::PgConnection;
 use wire::Digest;
 
-use super::{Candidate, Claimed, count};
+use super::{Candidate, count};
 use crate::{copy::Copy, error::Result, time};
 
 /// What the log has of some candidates, by their index.
 #[derive(Default)]
 pub(super) struct Known {
     /// In the log, with the same bytes.
-    same: Claimed<usize>,
+    same: HashSet<usize>,
     /// Under its number the log has other bytes.
-    other: Claimed<usize>,
+    other: HashSet<usize>,
 }
 
 /// What the log knows of these candidates, and the head of the log at the same moment.
@@ -97,7 +97,7 @@ pub(super) fn fresh<'a, 'b>(
     candidates: &'b [Candidate<'a>],
     known: &Known,
 ) -> Vec<&'b Candidate<'a>> {
-    let mut claimed = Claimed::with_capacity(candidates.len());
+    let mut claimed = HashSet::with_capacity(candidates.len());
     let unknown = candidates
         .iter()
         .enumerate()

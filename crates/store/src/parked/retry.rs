@@ -6,7 +6,7 @@ use sqlx::{Acquire as _, PgConnection};
 
 use super::{Parked, Row, delete};
 use crate::{
-    append::{Appended, Page, append_in},
+    append::{Appended, Page, append_in, is_partition_missing},
     database::Store,
     error::{Class, Error, Result},
 };
@@ -55,7 +55,7 @@ impl Store {
         let mut retried = Retried::default();
         for batch in plan.batches {
             retried += match self.retry_batch(&batch, &plan.sources).await {
-                Err(error) if error.code().as_deref() == Some(PARTITION_MISSING) => {
+                Err(error) if is_partition_missing(&error) => {
                     self.extend_partitions().await?;
                     self.retry_batch(&batch, &plan.sources).await?
                 }
@@ -127,9 +127,6 @@ impl Store {
         Ok(Retried { refused: u64::try_from(staying.len()).unwrap_or(u64::MAX), ..tried.done })
     }
 }
-
-/// The SQLSTATE of a row for which there is no partition yet.
-const PARTITION_MISSING: &str = "23514";
 
 #[derive(Default)]
 struct Tried {
