@@ -4,7 +4,6 @@ pub mod bench;
 pub mod cli;
 pub mod command;
 pub mod config;
-pub mod embedded;
 pub mod progress;
 pub mod reach;
 pub mod role;

@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use embedded::Running;
 use ingest::Queue;
 use store::{
     Store,
     grants::{BY_HAND, READER, Rights},
 };
 
-use crate::{
-    config::{Config, ConfigError},
-    embedded::{self, Running},
-};
+use crate::config::{Config, ConfigError};
 
 /// Opens the database; does not ask which version it has.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indexer::embedded::{Options, Services, Stop, memory_bytes};
+use embedded::{Options, Services, Stop, memory_bytes};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
 };

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indexer::embedded::{
+use embedded::{
     Announcement, EmbeddedError, Options, Progress, Services, Stop, memory_bytes, running,
 };
 use lapin::{

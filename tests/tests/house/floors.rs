@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::tree::{FILES, ROOT, none};
 
 /// A crate depends on lower floors only; those of one floor do not see each other. This package is on the roof.
-const FLOORS: [(&str, u32); 9] = [
+const FLOORS: [(&str, u32); 10] = [
     ("wire", 0),
     ("store", 1),
     ("dashboard", 1),
@@ -15,6 +15,7 @@ const FLOORS: [(&str, u32); 9] = [
     ("api", 2),
     ("push", 2),
     ("devnet", 2),
+    ("embedded", 2),
     ("indexer", 3),
     ("tests", 4),
 ];
@@ -32,7 +33,7 @@ const WALLS: [(&str, &[&str]); 13] = [
     ("async-graphql", &["api"]),
     ("axum", &["devnet"]),
     ("clap", &["indexer"]),
-    ("nix", &["indexer"]),
+    ("nix", &["embedded", "indexer"]),
     ("secp256k1", &["wire", "devnet"]),
 ];
 

@@ -78,6 +78,21 @@ fn only_ingest_calls_nodes_and_only_devnet_is_one() {
 }
 
 #[test]
+fn only_embedded_starts_child_processes() {
+    let mut wrong = Vec::new();
+    for file in FILES.iter().filter(|file| file.is_rust() && file.product().is_some()) {
+        // Benchmarks measure processes of their own.
+        if file.product() == Some("embedded") || file.path.contains("/bench/") {
+            continue;
+        }
+        if file.code().contains("process::Command") || file.code().contains("Command::new(") {
+            wrong.push(file.path.clone());
+        }
+    }
+    none("child processes are started by crates/embedded", wrong);
+}
+
+#[test]
 fn nothing_of_a_machine_is_in_the_project() {
     // Written so that this file does not find itself.
     let folders = ["work", "root", "home"].map(|name| format!("/{name}/"));

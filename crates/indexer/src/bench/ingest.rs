@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use embedded::{Options, Services, Stop};
 use serde_json::json;
 use store::Store;
 
@@ -15,10 +16,7 @@ use super::{
     limits::{self, Limits},
     machine,
 };
-use crate::{
-    command::Context,
-    embedded::{Options, Services, Stop},
-};
+use crate::command::Context;
 
 /// Drives generated legacy traffic from a node through RabbitMQ into the log and the projections,
 /// signatures verified, and prints rates beside the limits measured in the same run.

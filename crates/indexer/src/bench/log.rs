@@ -3,15 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use embedded::{Options, Services, Stop};
 use serde_json::json;
 use store::{Page, Store};
 use wire::Envelope;
 
 use super::{limits, machine};
-use crate::{
-    command::Context,
-    embedded::{Options, Services, Stop},
-};
+use crate::command::Context;
 
 /// Appends full pages with one, two and four appenders, in order (as the product does: the head's
 /// row is held until the commit) and without any order (what a position by transaction snapshot

@@ -120,7 +120,7 @@ fn show(report: &Report) {
 fn source(args: &Args, context: &Context) -> anyhow::Result<ingest::Source> {
     let mut known = roles::sources(&context.config)?;
     if let Some(url) =
-        crate::embedded::running(&context.config.data_dir)?.and_then(|running| running.node_url)
+        embedded::running(&context.config.data_dir)?.and_then(|running| running.node_url)
     {
         known.push(ingest::Source { name: "devnet".into(), kind: ingest::Kind::MessageApi, url });
     }

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context as _;
 
 use super::Context;
-use crate::embedded::{Announcement, Options, Services, Stop};
+use embedded::{Announcement, Options, Services, Stop};
 
 /// Runs only the private PostgreSQL and RabbitMQ of the data folder. Prints `DATABASE_URL=…` and
 /// `AMQP_URL=…` on stdout once both answer, and stays until it is told to stop.

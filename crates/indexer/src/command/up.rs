@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use devnet::{Devnet, Generator};
+use embedded::{Announcement, Options, Services, Stop};
 use ingest::{Puller, Queue};
 use store::{
     Store,
@@ -17,7 +18,6 @@ use store::{
 use super::{Context, roles::sources};
 use crate::{
     config::Config,
-    embedded::{Announcement, Options, Services, Stop},
     progress, reach,
     role::{self, Roles},
     shutdown::Shutdown,

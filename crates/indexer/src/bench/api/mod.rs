@@ -12,6 +12,7 @@ mod subscribers;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use embedded::{Options, Services, Stop};
 use store::{Store, measure::population::Population};
 
 use self::{
@@ -24,10 +25,7 @@ use self::{
     sample::{Watched, median},
 };
 use super::{child::Process, machine};
-use crate::{
-    command::Context,
-    embedded::{Options, Services, Stop},
-};
+use crate::command::Context;
 
 /// Asks the API as its users do: an account by its address, a page of 50 invites by recipient with senders and bundles,
 /// the hours of a day. Each in rounds that take turns with pgbench (the same SQL, prepared) and with PostGraphile on the

@@ -7,6 +7,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::Path, sync::Arc, time::Dur
 
 use anyhow::{Context as _, bail, ensure};
 use api::hostile::{Conversation, Due, Request, conversations, requests};
+use embedded::{Options, Services, Stop};
 use neighbour::Waits;
 use send::{Outcome, Said};
 use serde_json::json;
@@ -14,10 +15,7 @@ use store::{Projector, Store};
 use tokio_util::sync::CancellationToken;
 
 use super::{child::Process, limits, machine};
-use crate::{
-    command::Context,
-    embedded::{Options, Services, Stop},
-};
+use crate::command::Context;
 
 /// A refusal may take so long, in milliseconds,
 const MILLISECONDS: f64 = 50.0;

@@ -93,7 +93,7 @@ pub enum EmbeddedError {
     },
     /// A service is not wanted here, so it cannot be waited for.
     #[error("{0} is not run by this process")]
-    NotWanted(&'static str),
+    NotRunHere(&'static str),
     /// The operating system refused.
     #[error("cannot {action}: {source}")]
     Io {
@@ -105,13 +105,13 @@ pub enum EmbeddedError {
 }
 
 /// Adds what was tried to an error of the operating system.
-pub(super) trait Tried<T> {
+pub(crate) trait Context<T> {
     /// Names what was tried, in words that follow "cannot".
-    fn tried(self, action: impl FnOnce() -> String) -> Result<T, EmbeddedError>;
+    fn context(self, action: impl FnOnce() -> String) -> Result<T, EmbeddedError>;
 }
 
-impl<T> Tried<T> for io::Result<T> {
-    fn tried(self, action: impl FnOnce() -> String) -> Result<T, EmbeddedError> {
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, action: impl FnOnce() -> String) -> Result<T, EmbeddedError> {
         self.map_err(|source| EmbeddedError::Io { action: action(), source })
     }
 }

@@ -14,18 +14,18 @@ use nix::{
     unistd::{Uid, User, geteuid},
 };
 
-use super::error::{EmbeddedError, Tried};
+use crate::error::{Context, EmbeddedError};
 
 /// Debian's tool (util-linux) that sets what a child must have before it starts: the signal that
 /// it gets when we die, and its user. It replaces itself by the program, so the pid stays.
 const SETPRIV: &str = "setpriv";
 
 /// The only folders that are searched for programs; the caller's `PATH` does not leak in.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The user that the services run as.
 #[derive(Clone, Debug)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     /// None: as ourselves.
     other: Option<Other>,
 }
@@ -40,10 +40,10 @@ struct Other {
 impl Owner {
     /// Root takes the owner of the data that is there, else `postgres`, else `nobody`. Everybody
     /// else runs the services as they are, and the data must be theirs.
-    pub(super) fn resolve(folders: &[PathBuf]) -> Result<Self, EmbeddedError> {
+    pub(crate) fn resolve(folders: &[PathBuf]) -> Result<Self, EmbeddedError> {
         for folder in folders {
             if let Ok(found) = fs::metadata(folder) {
-                must_own(folder, &found)?;
+                check_ownership(folder, &found)?;
             }
         }
         let existing = folders.iter().find_map(|path| fs::metadata(path).ok());
@@ -74,7 +74,7 @@ impl Owner {
     }
 
     /// The user's name, for people.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match &self.other {
             Some(other) => other.name.clone().unwrap_or_else(|| other.uid.to_string()),
             None => user_name(geteuid().as_raw()),
@@ -84,7 +84,7 @@ impl Owner {
     /// A command that runs as the owner, in its own process group (a Ctrl-C reaches only us), with
     /// an empty environment (`PG*` and `RABBITMQ_*` of the caller must not leak in), and that gets
     /// `on_our_death` when the thread that starts it ends.
-    pub(super) fn command(&self, program: &Path, on_our_death: Signal) -> Command {
+    pub(crate) fn command(&self, program: &Path, on_our_death: Signal) -> Command {
         let mut command = Command::new(SETPRIV);
         let signal = on_our_death.as_str();
         command.arg("--pdeathsig").arg(signal.strip_prefix("SIG").unwrap_or(signal));
@@ -100,29 +100,29 @@ impl Owner {
     }
 
     /// Makes a folder that only the owner may enter.
-    pub(super) fn folder(&self, path: &Path) -> Result<(), EmbeddedError> {
-        fs::create_dir_all(path).tried(|| format!("make the folder {}", path.display()))?;
+    pub(crate) fn folder(&self, path: &Path) -> Result<(), EmbeddedError> {
+        fs::create_dir_all(path).context(|| format!("make the folder {}", path.display()))?;
         self.give(path, 0o700)
     }
 
     /// Writes a file that only the owner may read.
-    pub(super) fn file(&self, path: &Path, text: &str) -> Result<(), EmbeddedError> {
-        super::secrets::write_private(path, text)?;
+    pub(crate) fn file(&self, path: &Path, text: &str) -> Result<(), EmbeddedError> {
+        crate::secrets::write_private(path, text)?;
         self.give(path, 0o600)
     }
 
     /// Hands a file or folder to the owner.
-    pub(super) fn give(&self, path: &Path, mode: u32) -> Result<(), EmbeddedError> {
+    pub(crate) fn give(&self, path: &Path, mode: u32) -> Result<(), EmbeddedError> {
         fs::set_permissions(path, fs::Permissions::from_mode(mode))
-            .tried(|| format!("set the permissions of {}", path.display()))?;
+            .context(|| format!("set the permissions of {}", path.display()))?;
         let Some(other) = &self.other else { return Ok(()) };
         chown(path, Some(other.uid), Some(other.gid))
-            .tried(|| format!("give {} to user {}", path.display(), self.name()))
+            .context(|| format!("give {} to user {}", path.display(), self.name()))
     }
 
     /// Proves that the owner can walk to a folder, by letting it try: modes alone do not tell
     /// (access lists, read-only mounts). Names the first folder on the way that is closed.
-    pub(super) fn must_reach(&self, folder: &Path) -> Result<(), EmbeddedError> {
+    pub(crate) fn check_access(&self, folder: &Path) -> Result<(), EmbeddedError> {
         if self.other.is_none() || self.can_enter(folder)? {
             return Ok(());
         }
@@ -146,13 +146,13 @@ impl Owner {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status()
-            .tried(|| format!("run {SETPRIV} (apt-get install util-linux)"))?;
+            .context(|| format!("run {SETPRIV} (apt-get install util-linux)"))?;
         Ok(status.success())
     }
 }
 
 /// Root may use everybody's folders, others only their own.
-pub(super) fn must_own(path: &Path, found: &fs::Metadata) -> Result<(), EmbeddedError> {
+pub(crate) fn check_ownership(path: &Path, found: &fs::Metadata) -> Result<(), EmbeddedError> {
     let us = geteuid();
     if us.is_root() || found.uid() == us.as_raw() {
         return Ok(());

@@ -21,8 +21,8 @@ use nix::{
 };
 use tokio::sync::watch;
 
-use super::{
-    error::{EmbeddedError, Tried},
+use crate::{
+    error::{Context, EmbeddedError},
     output::Output,
     process::{Identity, send},
 };
@@ -35,31 +35,31 @@ const LONGEST: Duration = Duration::from_secs(5);
 const STEADY: Duration = Duration::from_secs(10);
 
 /// How a child is started, time and again.
-pub(super) struct Recipe {
+pub(crate) struct Recipe {
     /// For logs and errors.
-    pub(super) name: &'static str,
+    pub(crate) name: &'static str,
     /// Makes the command, after clearing away what the run before left.
-    pub(super) command: Box<dyn FnMut() -> Command + Send>,
+    pub(crate) command: Box<dyn FnMut() -> Command + Send>,
     /// Where the running child is written down for the next start of the program.
-    pub(super) pid_file: std::path::PathBuf,
-    pub(super) output: Output,
+    pub(crate) pid_file: std::path::PathBuf,
+    pub(crate) output: Output,
 }
 
 /// What a child does right now.
 #[derive(Clone, Debug, Default)]
-pub(super) struct State {
+pub(crate) struct State {
     /// The running child.
-    pub(super) pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
     /// How often it ended by itself.
-    pub(super) ends: u32,
+    pub(crate) ends: u32,
     /// How it ended last.
-    pub(super) last_end: Option<String>,
+    pub(crate) last_end: Option<String>,
     /// Told to stop, and gone.
-    pub(super) stopped: bool,
+    pub(crate) stopped: bool,
 }
 
 /// A child that is kept alive.
-pub(super) struct Supervised {
+pub(crate) struct Supervised {
     name: &'static str,
     shared: Arc<Shared>,
     state: watch::Receiver<State>,
@@ -81,7 +81,7 @@ struct Control {
 
 impl Supervised {
     /// Starts the thread that starts the child.
-    pub(super) fn start(recipe: Recipe) -> Result<Self, EmbeddedError> {
+    pub(crate) fn start(recipe: Recipe) -> Result<Self, EmbeddedError> {
         let (sender, state) = watch::channel(State::default());
         let (name, output) = (recipe.name, recipe.output.clone());
         let shared = Arc::new(Shared::default());
@@ -89,20 +89,20 @@ impl Supervised {
         thread::Builder::new()
             .name(format!("keep-{name}"))
             .spawn(move || Keeper { recipe, shared: theirs, state: sender }.keep())
-            .tried(|| format!("start a thread for {name}"))?;
+            .context(|| format!("start a thread for {name}"))?;
         Ok(Self { name, shared, state, output })
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         self.state.borrow().clone()
     }
 
-    pub(super) fn output(&self) -> &Output {
+    pub(crate) fn output(&self) -> &Output {
         &self.output
     }
 
     /// The error for a child that will not come up.
-    pub(super) fn did_not_start(&self, reason: &str) -> EmbeddedError {
+    pub(crate) fn did_not_start(&self, reason: &str) -> EmbeddedError {
         let tail = self.output.tail();
         let words = tail.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
         let reason =
@@ -112,10 +112,10 @@ impl Supervised {
     }
 
     /// Ends the child for good: each signal with its own patience.
-    pub(super) async fn stop(&self, signals: &[(Signal, Duration)]) -> bool {
+    pub(crate) async fn stop(&self, signals: &[(Signal, Duration)]) -> bool {
         let mut state = self.state.clone();
         for (signal, limit) in signals {
-            self.tell(*signal);
+            self.signal(*signal);
             let gone = tokio::time::timeout(*limit, state.wait_for(|state| state.stopped)).await;
             // An error of the channel says that the thread is gone, and so is its child.
             if gone.is_ok() {
@@ -127,7 +127,7 @@ impl Supervised {
     }
 
     /// Forbids restarts and sends a signal, without waiting.
-    pub(super) fn tell(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let mut control = self.shared.lock();
         control.stopping = true;
         self.shared.changed.notify_all();

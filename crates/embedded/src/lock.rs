@@ -10,8 +10,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
-use super::{
-    error::{EmbeddedError, Tried},
+use crate::{
+    error::{Context, EmbeddedError},
     process::Identity,
     secrets::write_private,
 };
@@ -61,7 +61,7 @@ struct Holder {
 }
 
 /// The data folder, held by this process until this is dropped or the process ends, however.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
     data_dir: PathBuf,
     holder: Holder,
@@ -69,7 +69,7 @@ pub(super) struct Lock {
 
 impl Lock {
     /// Takes the folder, or says who has it.
-    pub(super) async fn take(data_dir: &Path) -> Result<Self, EmbeddedError> {
+    pub(crate) async fn take(data_dir: &Path) -> Result<Self, EmbeddedError> {
         let path = data_dir.join("lock");
         let mut file = OpenOptions::new()
             .read(true)
@@ -77,7 +77,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .open(&path)
-            .tried(|| format!("write to {}", path.display()))?;
+            .context(|| format!("write to {}", path.display()))?;
         let mut tries = 0;
         loop {
             match file.try_lock() {
@@ -85,7 +85,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) if tries < TRIES => tries += 1,
                 Err(TryLockError::WouldBlock) => return Err(held(data_dir, &path)),
                 Err(TryLockError::Error(error)) => {
-                    return Err(error).tried(|| format!("lock {}", path.display()));
+                    return Err(error).context(|| format!("lock {}", path.display()));
                 }
             }
             sleep(Duration::from_millis(20)).await;
@@ -94,11 +94,11 @@ impl Lock {
         let holder = Holder { pid: std::process::id(), since };
         let text = serde_json::to_string(&holder)
             .map_err(std::io::Error::from)
-            .tried(|| "write down who holds the data folder".to_owned())?;
+            .context(|| "write down who holds the data folder".to_owned())?;
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(text.as_bytes()))
-            .tried(|| format!("write {}", path.display()))?;
+            .context(|| format!("write {}", path.display()))?;
         let lock = Self { _file: file, data_dir: data_dir.to_path_buf(), holder };
         // What an earlier holder announced, and could not take back, is not true any more.
         lock.withdraw();
@@ -106,7 +106,7 @@ impl Lock {
     }
 
     /// Tells other commands where everything is.
-    pub(super) fn announce(&self, what: Announcement) -> Result<(), EmbeddedError> {
+    pub(crate) fn announce(&self, what: Announcement) -> Result<(), EmbeddedError> {
         let running = Running {
             pid: self.holder.pid,
             since: self.holder.since.clone(),
@@ -118,11 +118,11 @@ impl Lock {
         };
         let text = serde_json::to_string_pretty(&running)
             .map_err(std::io::Error::from)
-            .tried(|| "write down what runs".to_owned())?;
+            .context(|| "write down what runs".to_owned())?;
         write_private(&announced(&self.data_dir), &text)
     }
 
-    pub(super) fn withdraw(&self) {
+    pub(crate) fn withdraw(&self) {
         match fs::remove_file(announced(&self.data_dir)) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 tracing::warn!(%error, "running.json could not be removed");
@@ -144,24 +144,24 @@ pub fn running(data_dir: &Path) -> Result<Option<Running>, EmbeddedError> {
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).tried(|| format!("read {}", path.display())),
+        Err(error) => return Err(error).context(|| format!("read {}", path.display())),
     };
     match file.try_lock_shared() {
         // Nobody holds it, whatever was announced.
         Ok(()) => return Ok(None),
         Err(TryLockError::WouldBlock) => {}
         Err(TryLockError::Error(error)) => {
-            return Err(error).tried(|| format!("look at {}", path.display()));
+            return Err(error).context(|| format!("look at {}", path.display()));
         }
     }
     let path = announced(data_dir);
     let running: Running = match fs::read_to_string(&path) {
         Ok(text) => serde_json::from_str(&text)
             .map_err(std::io::Error::from)
-            .tried(|| format!("understand {}", path.display()))?,
+            .context(|| format!("understand {}", path.display()))?,
         // Held, and still starting.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error).tried(|| format!("read {}", path.display())),
+        Err(error) => return Err(error).context(|| format!("read {}", path.display())),
     };
     // For a moment after a start, what a killed holder announced is still there.
     Ok(Identity::of(running.pid).is_some().then_some(running))

@@ -24,7 +24,7 @@ fn mem_total(meminfo: &str) -> Option<u64> {
 }
 
 /// PostgreSQL's settings for a machine with this much memory and this much free disk.
-pub(super) fn postgres(major: u32, memory: u64, free_disk: u64) -> Vec<(&'static str, String)> {
+pub(crate) fn postgres(major: u32, memory: u64, free_disk: u64) -> Vec<(&'static str, String)> {
     let mib = |bytes: u64| format!("{}MB", bytes / MIB);
     vec![
         // Half of what is usual on a machine for the database alone: the broker lives here too.
@@ -57,7 +57,7 @@ pub(super) fn postgres(major: u32, memory: u64, free_disk: u64) -> Vec<(&'static
 }
 
 /// The memory at which the broker stops taking messages, until some are consumed.
-pub(super) fn broker_memory(memory: u64) -> u64 {
+pub(crate) fn broker_memory(memory: u64) -> u64 {
     (memory / 8).clamp(512 * MIB, GIB)
 }
 

@@ -16,20 +16,20 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// One process, named so that a recycled pid is not mistaken for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pid: u32,
     started: u64,
 }
 
 impl Identity {
     /// The process that has this pid now. None when there is none, or only its corpse.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         parse_stat(&stat).map(|started| Self { pid, started })
     }
 
     /// The process that a pid file names, if that very process still runs.
-    pub(super) fn recorded(pid_file: &Path) -> Option<Self> {
+    pub(crate) fn recorded(pid_file: &Path) -> Option<Self> {
         let text = fs::read_to_string(pid_file).ok()?;
         let (pid, started) = text.trim().split_once(' ')?;
         let named = Self { pid: pid.parse().ok()?, started: started.parse().ok()? };
@@ -37,20 +37,20 @@ impl Identity {
     }
 
     /// Writes the pid file that `recorded` reads.
-    pub(super) fn record(self, pid_file: &Path) -> io::Result<()> {
+    pub(crate) fn record(self, pid_file: &Path) -> io::Result<()> {
         fs::write(pid_file, format!("{} {}\n", self.pid, self.started))
     }
 
-    pub(super) fn pid(self) -> u32 {
+    pub(crate) fn pid(self) -> u32 {
         self.pid
     }
 
-    pub(super) fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
 
     /// Waits until the process is gone; false when it outlives the limit.
-    pub(super) async fn gone_within(self, limit: Duration) -> bool {
+    pub(crate) async fn gone_within(self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         while self.is_alive() {
             if Instant::now() >= deadline {
@@ -62,7 +62,7 @@ impl Identity {
     }
 
     /// Ends the process: lets it go by itself first, then signals, each with its own patience.
-    pub(super) async fn end(self, patience: Duration, signals: &[(Signal, Duration)]) -> bool {
+    pub(crate) async fn end(self, patience: Duration, signals: &[(Signal, Duration)]) -> bool {
         if self.gone_within(patience).await {
             return true;
         }
@@ -77,14 +77,14 @@ impl Identity {
 }
 
 /// Whether the command line of a process holds this argument.
-pub(super) fn has_argument(pid: u32, argument: &Path) -> bool {
+pub(crate) fn has_argument(pid: u32, argument: &Path) -> bool {
     let wanted = argument.as_os_str().as_encoded_bytes();
     fs::read(format!("/proc/{pid}/cmdline"))
         .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == wanted))
 }
 
 /// Sends a signal; a process that is gone already is what the caller wanted anyway.
-pub(super) fn send(pid: u32, signal: Signal) {
+pub(crate) fn send(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid)
         && let Err(error) = kill(Pid::from_raw(pid), signal)
         && error != nix::errno::Errno::ESRCH

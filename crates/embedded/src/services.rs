@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    error::{EmbeddedError, Tried},
+use crate::{
+    disk,
+    error::{Context, EmbeddedError},
     lock::{Announcement, Lock},
     owner::{self, Owner},
     ports::Ports,
     postgres::{self, Postgres},
     rabbitmq::{self, RabbitMq},
-    room,
     secrets::{self, Secrets},
     tuning,
 };
@@ -134,18 +134,19 @@ impl Services {
             options.postgres.then(|| postgres::Programs::find(&postgres_dir)).transpose()?;
         let rabbitmq_programs = options.rabbitmq.then(rabbitmq::Programs::find).transpose()?;
         let owner = Owner::resolve(&[postgres_dir.clone(), rabbitmq_dir.clone()])?;
-        owner.must_reach(&self.data_dir)?;
+        owner.check_access(&self.data_dir)?;
         on_progress(&Progress::Recovering);
         tokio::join!(
-            postgres::end_leftover(&postgres_dir, &pids),
-            rabbitmq::end_leftover(&rabbitmq_dir, &pids)
+            postgres::stop_leftover(&postgres_dir, &pids),
+            rabbitmq::stop_leftover(&rabbitmq_dir, &pids)
         );
-        let free_disk = room::check(&self.data_dir)?;
+        let free_disk = disk::check(&self.data_dir)?;
         let opened = [postgres_dir.join("data"), rabbitmq_dir.join("mnesia")];
         let secrets = Secrets::load(&self.data_dir, &opened)?;
         let ports = Ports::choose(&self.data_dir)?;
         for folder in [&logs, &pids] {
-            fs::create_dir_all(folder).tried(|| format!("make the folder {}", folder.display()))?;
+            fs::create_dir_all(folder)
+                .context(|| format!("make the folder {}", folder.display()))?;
         }
 
         if let Some(programs) = postgres_programs {
@@ -203,7 +204,7 @@ impl Services {
     pub fn reader_login(&self) -> Result<Option<Login>, EmbeddedError> {
         let name = "xmtp_serve";
         let Some(postgres) = &self.postgres else { return Ok(None) };
-        let password = secrets::word()?;
+        let password = secrets::random_hex()?;
         let url = postgres.url_as(name, &password);
         Ok(Some(Login { name, password, url }))
     }
@@ -215,7 +216,7 @@ impl Services {
 
     /// Waits until the embedded broker answers, or cannot be brought to.
     pub async fn wait_amqp(&self) -> Result<&str, EmbeddedError> {
-        let broker = self.rabbitmq.as_ref().ok_or(EmbeddedError::NotWanted("RabbitMQ"))?;
+        let broker = self.rabbitmq.as_ref().ok_or(EmbeddedError::NotRunHere("RabbitMQ"))?;
         broker.wait_ready().await?;
         Ok(broker.url())
     }
@@ -232,7 +233,7 @@ impl Services {
         &self.data_dir
     }
 
-    /// Tells other commands on this machine where everything answers; see [`super::running`].
+    /// Tells other commands on this machine where everything answers; see [`running`].
     pub fn announce(&self, mut what: Announcement) -> Result<(), EmbeddedError> {
         what.database_url = what.database_url.or_else(|| self.postgres_url().map(str::to_owned));
         what.amqp_url = what.amqp_url.or_else(|| self.amqp_url().map(str::to_owned));
@@ -272,16 +273,16 @@ impl Drop for Services {
 /// their owner), nobody else may look around.
 fn open(data_dir: &Path) -> Result<PathBuf, EmbeddedError> {
     let made = !data_dir.exists();
-    fs::create_dir_all(data_dir).tried(|| format!("make the folder {}", data_dir.display()))?;
+    fs::create_dir_all(data_dir).context(|| format!("make the folder {}", data_dir.display()))?;
     let data_dir =
-        fs::canonicalize(data_dir).tried(|| format!("find the folder {}", data_dir.display()))?;
-    let found = fs::metadata(&data_dir).tried(|| format!("look at {}", data_dir.display()))?;
-    owner::must_own(&data_dir, &found)?;
+        fs::canonicalize(data_dir).context(|| format!("find the folder {}", data_dir.display()))?;
+    let found = fs::metadata(&data_dir).context(|| format!("look at {}", data_dir.display()))?;
+    owner::check_ownership(&data_dir, &found)?;
     let mode = found.permissions().mode();
     let wanted = if made { 0o711 } else { mode | 0o111 };
     if mode & 0o7777 != wanted & 0o7777 {
         fs::set_permissions(&data_dir, fs::Permissions::from_mode(wanted))
-            .tried(|| format!("set the permissions of {}", data_dir.display()))?;
+            .context(|| format!("set the permissions of {}", data_dir.display()))?;
     }
     Ok(data_dir)
 }

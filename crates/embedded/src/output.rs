@@ -15,34 +15,34 @@ const TAIL_BYTES: usize = 4 << 10;
 
 /// The last words of a child, over restarts.
 #[derive(Clone)]
-pub(super) struct Output {
+pub(crate) struct Output {
     log: PathBuf,
     tail: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Output {
-    pub(super) fn new(log: PathBuf) -> Self {
+    pub(crate) fn new(log: PathBuf) -> Self {
         Self { log, tail: Arc::default() }
     }
 
-    pub(super) fn log(&self) -> &Path {
+    pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 
     /// Forgets the words of the run before.
-    pub(super) fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// The last words, as text.
-    pub(super) fn tail(&self) -> String {
+    pub(crate) fn tail(&self) -> String {
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&tail).into_owned()
     }
 
     /// Reads until every writer of the pipe is gone. A file that cannot be written to (a full disk)
     /// must not stop the reading: a child whose pipe is full stands still.
-    pub(super) fn follow(&self, mut pipe: PipeReader) {
+    pub(crate) fn follow(&self, mut pipe: PipeReader) {
         let mut file = self.open();
         let mut buffer = [0_u8; 8 << 10];
         loop {

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{EmbeddedError, Tried};
+use crate::error::{Context, EmbeddedError};
 
 /// Below the range from which Linux takes the ports of outgoing connections (32768 and up): one of
 /// those could be in use by anybody at the next start.
@@ -20,18 +20,18 @@ const TRIES: u32 = 1_000;
 
 /// One port for each thing that listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Ports {
-    pub(super) postgres: u16,
-    pub(super) amqp: u16,
+pub(crate) struct Ports {
+    pub(crate) postgres: u16,
+    pub(crate) amqp: u16,
     /// Where the broker's Erlang node would talk to others of its cluster.
-    pub(super) distribution: u16,
+    pub(crate) distribution: u16,
     /// Where Erlang's port mapper listens.
-    pub(super) epmd: u16,
+    pub(crate) epmd: u16,
 }
 
 impl Ports {
     /// The remembered ports; each that is taken is replaced, and the choice is remembered.
-    pub(super) fn choose(data_dir: &Path) -> Result<Self, EmbeddedError> {
+    pub(crate) fn choose(data_dir: &Path) -> Result<Self, EmbeddedError> {
         let path = data_dir.join("ports.json");
         let remembered: Option<Self> =
             fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str(&text).ok());
@@ -47,8 +47,8 @@ impl Ports {
         if remembered != Some(chosen) {
             let text = serde_json::to_string(&chosen)
                 .map_err(std::io::Error::from)
-                .tried(|| "write down the ports".to_owned())?;
-            fs::write(&path, text).tried(|| format!("write {}", path.display()))?;
+                .context(|| "write down the ports".to_owned())?;
+            fs::write(&path, text).context(|| format!("write {}", path.display()))?;
         }
         Ok(chosen)
     }
@@ -70,7 +70,7 @@ fn take(wanted: Option<u16>, held: &mut Vec<TcpListener>) -> Result<u16, Embedde
             Err(error) => last = error,
         }
     }
-    Err(last).tried(|| "find a free port on 127.0.0.1".to_owned())
+    Err(last).context(|| "find a free port on 127.0.0.1".to_owned())
 }
 
 fn draw(random: &RandomState, attempt: u32) -> u16 {

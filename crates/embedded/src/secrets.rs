@@ -9,45 +9,46 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{EmbeddedError, Tried};
+use crate::error::{Context, EmbeddedError};
 
 /// What opens the private services.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Secrets {
-    pub(super) postgres: String,
-    pub(super) amqp: String,
+pub(crate) struct Secrets {
+    pub(crate) postgres: String,
+    pub(crate) amqp: String,
     /// What Erlang nodes recognise each other by.
-    pub(super) cookie: String,
+    pub(crate) cookie: String,
 }
 
 impl Secrets {
     /// Reads the passwords, or makes them when there is no data yet that others would open.
-    pub(super) fn load(data_dir: &Path, opens: &[PathBuf]) -> Result<Self, EmbeddedError> {
+    pub(crate) fn load(data_dir: &Path, opens: &[PathBuf]) -> Result<Self, EmbeddedError> {
         let path = data_dir.join("secrets.json");
         match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text)
                 .map_err(std::io::Error::from)
-                .tried(|| format!("understand {}", path.display())),
+                .context(|| format!("understand {}", path.display())),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 if let Some(folder) = opens.iter().find(|folder| folder.exists()) {
                     let folder = folder.clone();
                     return Err(EmbeddedError::SecretsLost { secrets: path, folder });
                 }
-                let made = Self { postgres: word()?, amqp: word()?, cookie: word()? };
+                let made =
+                    Self { postgres: random_hex()?, amqp: random_hex()?, cookie: random_hex()? };
                 let text = serde_json::to_string_pretty(&made)
                     .map_err(std::io::Error::from)
-                    .tried(|| "write down the passwords".to_owned())?;
+                    .context(|| "write down the passwords".to_owned())?;
                 write_private(&path, &text)?;
                 Ok(made)
             }
-            Err(error) => Err(error).tried(|| format!("read {}", path.display())),
+            Err(error) => Err(error).context(|| format!("read {}", path.display())),
         }
     }
 }
 
 /// Writes a file that only its owner may read: whole or not at all, and never readable by others,
 /// not even for a moment.
-pub(super) fn write_private(path: &Path, text: &str) -> Result<(), EmbeddedError> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), EmbeddedError> {
     let write = || -> std::io::Result<()> {
         let mut name = path.as_os_str().to_owned();
         name.push(".new");
@@ -61,15 +62,15 @@ pub(super) fn write_private(path: &Path, text: &str) -> Result<(), EmbeddedError
         file.sync_all()?;
         fs::rename(&fresh, path)
     };
-    write().tried(|| format!("write {}", path.display()))
+    write().context(|| format!("write {}", path.display()))
 }
 
 /// 24 random bytes, as hexadecimal: safe in URLs and in configuration files without escaping.
-pub(super) fn word() -> Result<String, EmbeddedError> {
+pub(crate) fn random_hex() -> Result<String, EmbeddedError> {
     let mut bytes = [0_u8; 24];
     fs::File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
-        .tried(|| "read /dev/urandom".to_owned())?;
+        .context(|| "read /dev/urandom".to_owned())?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{
+use crate::{
     error::EmbeddedError,
     output::Output,
     owner::{Owner, PATH},
@@ -45,13 +45,13 @@ const HARD: &[(Signal, Duration)] = &[(Signal::SIGKILL, Duration::from_secs(5))]
 /// The programs: Debian's `/usr/sbin/rabbitmq-server` insists on the package's own user, and does
 /// not take the settings of another node.
 #[derive(Clone, Debug)]
-pub(super) struct Programs {
+pub(crate) struct Programs {
     server: PathBuf,
     epmd: PathBuf,
 }
 
 impl Programs {
-    pub(super) fn find() -> Result<Self, EmbeddedError> {
+    pub(crate) fn find() -> Result<Self, EmbeddedError> {
         let missing = EmbeddedError::NotInstalled {
             what: NAME,
             package: "rabbitmq-server",
@@ -68,19 +68,19 @@ impl Programs {
 }
 
 /// What a start needs to know.
-pub(super) struct Plan {
-    pub(super) folder: PathBuf,
-    pub(super) logs: PathBuf,
-    pub(super) pids: PathBuf,
-    pub(super) programs: Programs,
-    pub(super) owner: Owner,
-    pub(super) ports: Ports,
-    pub(super) secrets: Secrets,
-    pub(super) memory: u64,
+pub(crate) struct Plan {
+    pub(crate) folder: PathBuf,
+    pub(crate) logs: PathBuf,
+    pub(crate) pids: PathBuf,
+    pub(crate) programs: Programs,
+    pub(crate) owner: Owner,
+    pub(crate) ports: Ports,
+    pub(crate) secrets: Secrets,
+    pub(crate) memory: u64,
 }
 
 /// The broker, booting or up.
-pub(super) struct RabbitMq {
+pub(crate) struct RabbitMq {
     broker: Supervised,
     epmd: Supervised,
     port: u16,
@@ -89,7 +89,7 @@ pub(super) struct RabbitMq {
 
 impl Plan {
     /// Starts both children and returns: the broker takes seconds to boot.
-    pub(super) async fn start(self) -> Result<RabbitMq, EmbeddedError> {
+    pub(crate) async fn start(self) -> Result<RabbitMq, EmbeddedError> {
         self.configure()?;
         let epmd = Supervised::start(self.epmd())?;
         let broker = match Supervised::start(self.broker()) {
@@ -194,17 +194,17 @@ impl Plan {
 }
 
 impl RabbitMq {
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(super) fn pids(&self) -> Vec<u32> {
+    pub(crate) fn pids(&self) -> Vec<u32> {
         self.broker.state().pid.into_iter().chain(self.epmd.state().pid).collect()
     }
 
     /// Waits until the broker answers the opening of AMQP. A port that merely accepts connections
     /// is too early by half a second.
-    pub(super) async fn wait_ready(&self) -> Result<(), EmbeddedError> {
+    pub(crate) async fn wait_ready(&self) -> Result<(), EmbeddedError> {
         let deadline = Instant::now() + START;
         // What happened before is forgiven: it may have been up in between.
         let (broker_before, epmd_before) = (self.broker.state().ends, self.epmd.state().ends);
@@ -245,20 +245,20 @@ impl RabbitMq {
     }
 
     /// The broker first: it tells the port mapper that it goes.
-    pub(super) async fn stop(&self, hard: bool) -> bool {
+    pub(crate) async fn stop(&self, hard: bool) -> bool {
         let signals = if hard { HARD } else { GRACEFUL };
         let broker = self.broker.stop(signals).await;
         self.epmd.stop(signals).await && broker
     }
 
-    pub(super) fn abandon(&self) {
-        self.broker.tell(Signal::SIGKILL);
-        self.epmd.tell(Signal::SIGKILL);
+    pub(crate) fn abandon(&self) {
+        self.broker.signal(Signal::SIGKILL);
+        self.epmd.signal(Signal::SIGKILL);
     }
 }
 
 /// Ends broker and port mapper of a run that was killed.
-pub(super) async fn end_leftover(folder: &Path, pids: &Path) {
+pub(crate) async fn stop_leftover(folder: &Path, pids: &Path) {
     // The broker's own pid file knows it even when ours could not be written any more.
     let own = fs::read_to_string(folder.join("rabbit.pid"))
         .ok()

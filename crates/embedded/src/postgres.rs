@@ -10,8 +10,8 @@ use std::{
 use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
-use super::{
-    error::{EmbeddedError, Tried},
+use crate::{
+    error::{Context, EmbeddedError},
     output::Output,
     owner::Owner,
     process::{Identity, has_argument},
@@ -44,14 +44,14 @@ const HARD: &[(Signal, Duration)] =
 
 /// Where PostgreSQL's programs are, and which version they are.
 #[derive(Clone, Debug)]
-pub(super) struct Programs {
+pub(crate) struct Programs {
     bin: PathBuf,
     major: u32,
 }
 
 impl Programs {
     /// The programs that fit the cluster in this folder, or the newest for a new one.
-    pub(super) fn find(folder: &Path) -> Result<Self, EmbeddedError> {
+    pub(crate) fn find(folder: &Path) -> Result<Self, EmbeddedError> {
         let mut found = installed();
         found.sort_by_key(|programs| programs.major);
         let newest = found.last().cloned().ok_or(EmbeddedError::NotInstalled {
@@ -89,21 +89,21 @@ fn installed() -> Vec<Programs> {
 }
 
 /// What a start needs to know.
-pub(super) struct Plan {
-    pub(super) folder: PathBuf,
-    pub(super) log: PathBuf,
-    pub(super) pids: PathBuf,
-    pub(super) programs: Programs,
-    pub(super) owner: Owner,
-    pub(super) port: u16,
-    pub(super) password: String,
-    pub(super) memory: u64,
-    pub(super) free_disk: u64,
-    pub(super) settings: Vec<(&'static str, String)>,
+pub(crate) struct Plan {
+    pub(crate) folder: PathBuf,
+    pub(crate) log: PathBuf,
+    pub(crate) pids: PathBuf,
+    pub(crate) programs: Programs,
+    pub(crate) owner: Owner,
+    pub(crate) port: u16,
+    pub(crate) password: String,
+    pub(crate) memory: u64,
+    pub(crate) free_disk: u64,
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 /// The running cluster.
-pub(super) struct Postgres {
+pub(crate) struct Postgres {
     child: Supervised,
     url: String,
     /// The address of its socket, where the folder's path leaves room for one.
@@ -116,16 +116,16 @@ impl Plan {
     }
 
     /// Whether the cluster is there.
-    pub(super) fn is_created(&self) -> bool {
+    pub(crate) fn is_created(&self) -> bool {
         self.data().join("PG_VERSION").exists()
     }
 
     /// Makes the cluster. Under another name until it is complete: a start that
     /// is killed in between leaves nothing that looks like a cluster.
-    pub(super) async fn create(&self) -> Result<(), EmbeddedError> {
+    pub(crate) async fn create(&self) -> Result<(), EmbeddedError> {
         let partial = self.folder.join("data.partial");
         if partial.exists() {
-            fs::remove_dir_all(&partial).tried(|| format!("remove {}", partial.display()))?;
+            fs::remove_dir_all(&partial).context(|| format!("remove {}", partial.display()))?;
         }
         let password = self.folder.join("password");
         self.owner.file(&password, &self.password)?;
@@ -133,13 +133,13 @@ impl Plan {
         command.arg("-D").arg(&partial).args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8"]);
         command.args(["--no-locale", "--no-instructions"]).arg("--pwfile").arg(&password);
         let made = self.run(command).await;
-        fs::remove_file(&password).tried(|| format!("remove {}", password.display()))?;
+        fs::remove_file(&password).context(|| format!("remove {}", password.display()))?;
         made?;
-        fs::rename(&partial, self.data()).tried(|| format!("name {}", self.data().display()))
+        fs::rename(&partial, self.data()).context(|| format!("name {}", self.data().display()))
     }
 
     /// Starts the server, waits until it answers, and makes the database in it.
-    pub(super) async fn start(self) -> Result<Postgres, EmbeddedError> {
+    pub(crate) async fn start(self) -> Result<Postgres, EmbeddedError> {
         let child = Supervised::start(self.recipe())?;
         let url = format!("postgres://{USER}:{}@127.0.0.1:{}/{DATABASE}", self.password, self.port);
         let socket = self.socket_folder().map(|folder| {
@@ -265,7 +265,7 @@ impl Plan {
             .await
             .map_err(std::io::Error::other)
             .and_then(|output| output)
-            .tried(|| "run a program of PostgreSQL".to_owned())?;
+            .context(|| "run a program of PostgreSQL".to_owned())?;
         if output.status.success() {
             return Ok(());
         }
@@ -280,37 +280,37 @@ impl Plan {
     }
 
     fn disk_full(&self) -> EmbeddedError {
-        super::room::full(&self.folder)
+        crate::disk::full(&self.folder)
     }
 }
 
 impl Postgres {
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// Its address for a process on this machine: a socket costs less than a connection by TCP.
-    pub(super) fn local_url(&self) -> &str {
+    pub(crate) fn local_url(&self) -> &str {
         self.socket.as_deref().unwrap_or(&self.url)
     }
 
     /// Where somebody else on this machine finds it.
-    pub(super) fn url_as(&self, user: &str, password: &str) -> String {
+    pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
         let url = self.local_url();
         let host = url.rsplit_once('@').map_or(url, |(_, host)| host);
         format!("postgres://{user}:{password}@{host}")
     }
 
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.state().pid
     }
 
-    pub(super) async fn stop(&self, hard: bool) -> bool {
+    pub(crate) async fn stop(&self, hard: bool) -> bool {
         self.child.stop(if hard { HARD } else { GRACEFUL }).await
     }
 
-    pub(super) fn abandon(&self) {
-        self.child.tell(Signal::SIGQUIT);
+    pub(crate) fn abandon(&self) {
+        self.child.signal(Signal::SIGQUIT);
     }
 }
 
@@ -326,7 +326,7 @@ fn encoded(path: &Path) -> String {
 }
 
 /// Ends the server of a run that was killed, if it still goes down or still serves.
-pub(super) async fn end_leftover(folder: &Path, pids: &Path) {
+pub(crate) async fn stop_leftover(folder: &Path, pids: &Path) {
     let data = folder.join("data");
     let ours = |identity: &Identity| has_argument(identity.pid(), &data);
     let recorded = Identity::recorded(&pids.join("postgres.pid")).filter(ours);
