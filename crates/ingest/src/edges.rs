@@ -24,17 +24,11 @@ pub(crate) fn edge(envelope: &wire::Envelope, verifier: &Verifier) -> Option<Edg
         return None;
     }
     match wire::read(name, envelope.timestamp_ns, &envelope.message, verifier).payload.ok()? {
-        Payload::Invite(invite) if invite.verification == Verification::Verified => Some(Edge {
-            sender: invite.sender.wallet,
-            recipient: invite.recipient.wallet,
-            invitation: true,
-        }),
+        Payload::Invite(invite) if invite.verification == Verification::Verified => {
+            Some(Edge { sender: invite.sender, recipient: invite.recipient, invitation: true })
+        }
         Payload::MessageV1(message) if message.verification == Verification::Verified => {
-            Some(Edge {
-                sender: message.sender.wallet,
-                recipient: message.recipient.wallet,
-                invitation: false,
-            })
+            Some(Edge { sender: message.sender, recipient: message.recipient, invitation: false })
         }
         _ => None,
     }

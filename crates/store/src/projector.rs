@@ -38,7 +38,7 @@ const FIRST_STRIDE: i64 = 512;
 /// How the projector works.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// The bounds of one page.
+    /// The bounds of one page: its envelopes, and the bytes of messages that are in memory.
     pub bounds: PageBounds,
     /// How long to wait at the head before looking again.
     pub poll: Duration,
@@ -46,7 +46,9 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { bounds: PageBounds::default(), poll: Duration::from_millis(25) }
+        // Large pages: a busy topic's counters are updated once a page.
+        let bounds = PageBounds { envelopes: 40_000, bytes: 8 << 20 };
+        Config { bounds, poll: Duration::from_millis(25) }
     }
 }
 

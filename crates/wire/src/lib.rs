@@ -16,7 +16,7 @@ pub use envelope::Envelope;
 pub use kind::{Generation, PayloadKind, TopicKind, Verification};
 pub use payload::{
     BundleForm, ContactBundle, GroupMessage, Invite, KeyBundle, MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES,
-    MessageV1, MessageV2, Party, Payload, PublicKey, Reading, Refused, Undecodable, Welcome,
+    MessageV1, MessageV2, Payload, PublicKey, Reading, Refused, Undecodable, Welcome,
     WrapperAlgorithm, admit, admit_numbered, read,
 };
 pub use topic::Topic;

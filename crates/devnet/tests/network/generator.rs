@@ -39,13 +39,13 @@ fn every_envelope_reads_as_what_it_is_and_verifies() {
             Payload::Invite(invite) => {
                 assert_eq!(invite.verification, Verification::Verified);
                 assert_eq!(invite.created_ns, envelope.timestamp_ns);
-                assert_ne!(invite.sender.wallet, invite.recipient.wallet);
+                assert_ne!(invite.sender, invite.recipient);
                 assert!(invite.placed_with_sender != invite.placed_with_recipient);
             }
             Payload::MessageV1(message) => {
                 assert_eq!(message.verification, Verification::Verified);
                 assert_eq!(message.sent_ns, envelope.timestamp_ns);
-                let parties = [message.sender.wallet, message.recipient.wallet];
+                let parties = [message.sender, message.recipient];
                 match reading.topic {
                     Topic::Intro(owner) => assert!(parties.contains(&owner)),
                     Topic::DirectMessage { a, b, ephemeral } => {

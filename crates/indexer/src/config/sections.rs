@@ -131,7 +131,7 @@ pub struct Pull {
 pub struct Project {
     /// How many envelopes go into one transaction at most.
     pub page_envelopes: u32,
-    /// How many bytes of envelopes go into one transaction at most.
+    /// How many bytes of messages are held in memory for one transaction.
     pub page_bytes: u64,
 }
 

@@ -9,7 +9,7 @@ use crate::log::{self, Content, Logged, Tombstone};
 /// An envelope of the log with what its bytes say.
 #[derive(Debug)]
 pub struct Entry {
-    /// As the log holds it.
+    /// As the log holds it, without its message: a page of the projector holds tens of thousands of entries.
     pub logged: Logged,
     /// The text form of its topic.
     pub topic_name: String,
@@ -22,15 +22,35 @@ pub struct Entry {
 impl Entry {
     /// Decodes and verifies one envelope.
     #[must_use]
-    pub fn read(logged: Logged, verifier: &Verifier) -> Entry {
+    pub fn read(mut logged: Logged, verifier: &Verifier) -> Entry {
         let name = topic::to_text(&logged.topic).into_owned();
-        let empty = Bytes::new();
-        let message = match &logged.content {
-            Content::Message(message) => message,
-            Content::Erased(_) => &empty,
+        let message = match &mut logged.content {
+            Content::Message(message) => std::mem::take(message),
+            Content::Erased(_) => Bytes::new(),
         };
-        let reading = wire::read(&name, logged.timestamp_ns, message, verifier);
+        let reading = wire::read(&name, logged.timestamp_ns, &message, verifier);
         Entry { topic_key: log::topic_key(&logged.topic), topic_name: name, reading, logged }
+    }
+
+    /// Bytes that this entry keeps in memory beside itself. Keys and ids in a payload are slices of the message, which stays
+    /// in memory with them.
+    #[must_use]
+    pub fn held(&self) -> i64 {
+        let message = match self.payload() {
+            Some(Payload::ContactBundle(_) | Payload::Welcome(_) | Payload::GroupMessage(_)) => {
+                i64::from(self.logged.size)
+            }
+            Some(
+                Payload::Invite(_)
+                | Payload::MessageV1(_)
+                | Payload::MessageV2(_)
+                | Payload::PrivateStore
+                | Payload::Preferences,
+            )
+            | None => 0,
+        };
+        let names = self.logged.topic.len() + self.topic_name.len();
+        message + i64::try_from(names).unwrap_or(i64::MAX)
     }
 
     /// What is kept of the message, when it was erased.
@@ -81,10 +101,10 @@ impl Entry {
             (Some(tombstone), _) => tombstone.accounts.clone(),
             (None, Some(Payload::ContactBundle(bundle))) => bundle.signer.into_iter().collect(),
             (None, Some(Payload::Invite(invite))) => {
-                vec![invite.sender.wallet, invite.recipient.wallet]
+                vec![invite.sender, invite.recipient]
             }
             (None, Some(Payload::MessageV1(message))) => {
-                vec![message.sender.wallet, message.recipient.wallet]
+                vec![message.sender, message.recipient]
             }
             _ => Vec::new(),
         }

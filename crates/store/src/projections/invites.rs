@@ -47,8 +47,8 @@ impl Projection for Invites {
         if let Some(Payload::Invite(invite)) = entry.payload() {
             rows.push(Row {
                 id: entry.logged.payload_key,
-                sender: invite.sender.wallet,
-                recipient: invite.recipient.wallet,
+                sender: invite.sender,
+                recipient: invite.recipient,
                 created_ns: time::to_db(invite.created_ns),
                 verification: invite.verification.code(),
                 to_sender: invite.placed_with_sender,

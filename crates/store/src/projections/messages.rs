@@ -72,13 +72,12 @@ impl Projection for Messages {
                         }
                         // An introduction, or a stray copy: the conversation is the one that the header's parties have.
                         _ => log::topic_key(
-                            name::direct_message(message.sender.wallet, message.recipient.wallet)
-                                .as_bytes(),
+                            name::direct_message(message.sender, message.recipient).as_bytes(),
                         ),
                     },
                     sent_ns: time::to_db(message.sent_ns),
-                    sender: Some(message.sender.wallet),
-                    recipient: Some(message.recipient.wallet),
+                    sender: Some(message.sender),
+                    recipient: Some(message.recipient),
                     generation: Generation::V1.code(),
                     verification: message.verification.code(),
                     should_push: None,

@@ -6,7 +6,7 @@ use sqlx::{
 };
 
 use super::*;
-use crate::{append::Page, testing::TestDatabase};
+use crate::{append::Page, projection::Entry, testing::TestDatabase};
 
 mod fold;
 mod rebuilds;
@@ -104,6 +104,31 @@ async fn page_sizes_and_rebuilds_change_nothing(_: PgPoolOptions, options: PgCon
     assert_same(&derived(&db).await, &small);
     let marks = db.store.watermarks().await.unwrap();
     assert!(marks.iter().all(|mark| mark.rebuild.is_none() && !mark.stale));
+}
+
+#[sqlx::test(migrator = "crate::migrate::MIGRATOR")]
+async fn a_page_is_as_large_as_what_it_keeps_in_memory(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let db = TestDatabase::on(options).await;
+    append(&db, &capture(1_000)).await;
+    let head = db.store.head().await.unwrap();
+    let read = async |bytes| {
+        let config = Config { bounds: PageBounds { envelopes: 1_000, bytes }, ..Config::default() };
+        let projector = Projector::new(db.store.clone(), Arc::default(), config);
+        projector.read(Position(0), head).await.unwrap().entries
+    };
+    // More messages than are read from the log at once, because decoded messages are not kept.
+    let messages =
+        |entries: &[Entry]| entries.iter().map(|e| i64::from(e.logged.size)).sum::<i64>();
+    let held = |entries: &[Entry]| entries.iter().map(Entry::held).sum::<i64>();
+    let all = read(1 << 20).await;
+    assert_eq!(all.len(), 1_000);
+    let bytes = held(&all) / 3;
+    let part = read(bytes).await;
+    assert!(part.len() < 1_000 && held(&part) >= bytes, "{} of {bytes}", held(&part));
+    assert!(messages(&part) > bytes, "{} of {bytes}", messages(&part));
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]

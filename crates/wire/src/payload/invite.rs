@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::keys::{decoded, needed};
-use super::{KeyBundle, Party, Undecodable};
+use super::keys::{self, decoded, needed};
+use super::{KeyBundle, Undecodable};
 use crate::proto::message_contents as proto;
 use crate::{Address, Verification, Verifier};
 
@@ -12,9 +12,9 @@ use crate::{Address, Verification, Verifier};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
     /// Who claims to invite.
-    pub sender: Party,
+    pub sender: Address,
     /// Who is invited.
-    pub recipient: Party,
+    pub recipient: Address,
     /// Equal to the envelope's time.
     pub created_ns: u64,
     /// Both parties are genuine and the topic is of one of them. Not that the sender wrote it.
@@ -43,11 +43,11 @@ pub(super) fn decode(
         )));
     }
     let party =
-        |role, bundle| Party::verified(role, KeyBundle::from_v2(needed(role, bundle)?)?, verifier);
+        |role, bundle| keys::party(role, KeyBundle::from_v2(needed(role, bundle)?)?, verifier);
     let (sender, sender_good) = party("sender", header.sender)?;
     let (recipient, recipient_good) = party("recipient", header.recipient)?;
-    let placed_with_sender = sender.wallet == owner;
-    let placed_with_recipient = recipient.wallet == owner;
+    let placed_with_sender = sender == owner;
+    let placed_with_recipient = recipient == owner;
     let verification = if !(sender_good && recipient_good) {
         Verification::BadSignature
     } else if placed_with_sender || placed_with_recipient {

@@ -35,28 +35,18 @@ pub struct KeyBundle {
     pub pre_key: Option<PublicKey>,
 }
 
-/// A sender or recipient as a header names them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Party {
-    /// Recovered from the signature of the identity key.
-    pub wallet: Address,
-    /// The keys in use.
-    pub keys: KeyBundle,
-}
-
-impl Party {
-    /// The party, and whether its pre-key is good.
-    pub(super) fn verified(
-        role: &str,
-        keys: KeyBundle,
-        verifier: &Verifier,
-    ) -> Result<(Self, bool), Undecodable> {
-        let check = verifier.check(&keys);
-        let wallet = check.wallet.ok_or_else(|| {
-            Undecodable::because(format_args!("no wallet can be recovered for the {role}"))
-        })?;
-        Ok((Self { wallet, keys }, check.pre_key))
-    }
+/// The wallet of a sender or recipient that a header names, recovered from the signature of the identity key, and whether
+/// the pre-key is good.
+pub(super) fn party(
+    role: &str,
+    keys: KeyBundle,
+    verifier: &Verifier,
+) -> Result<(Address, bool), Undecodable> {
+    let check = verifier.check(&keys);
+    let wallet = check.wallet.ok_or_else(|| {
+        Undecodable::because(format_args!("no wallet can be recovered for the {role}"))
+    })?;
+    Ok((wallet, check.pre_key))
 }
 
 impl KeyBundle {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::keys::{decoded, needed};
-use super::{KeyBundle, Party, Undecodable};
+use super::keys::{self, decoded, needed};
+use super::{KeyBundle, Undecodable};
 use crate::proto::message_contents as proto;
 use crate::topic::name;
 use crate::{Address, Topic, Verification, Verifier};
@@ -12,9 +12,9 @@ use crate::{Address, Topic, Verification, Verifier};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageV1 {
     /// Who claims to have written.
-    pub sender: Party,
+    pub sender: Address,
     /// To whom.
-    pub recipient: Party,
+    pub recipient: Address,
     /// The header's time, which is whole milliseconds.
     pub sent_ns: u64,
     /// Both parties are genuine and the topic is theirs. Not that the sender wrote it.
@@ -60,12 +60,12 @@ pub(super) fn decode(
     needed("ciphertext", v1.ciphertext.and_then(|ciphertext| ciphertext.union))?;
     let header: proto::MessageHeaderV1 = decoded("header", &v1.header_bytes)?;
     let party =
-        |role, bundle| Party::verified(role, KeyBundle::from_v1(needed(role, bundle)?)?, verifier);
+        |role, bundle| keys::party(role, KeyBundle::from_v1(needed(role, bundle)?)?, verifier);
     let (sender, sender_good) = party("sender", header.sender)?;
     let (recipient, recipient_good) = party("recipient", header.recipient)?;
     let verification = if !(sender_good && recipient_good) {
         Verification::BadSignature
-    } else if place.fits(sender.wallet, recipient.wallet) {
+    } else if place.fits(sender, recipient) {
         Verification::Verified
     } else {
         Verification::WrongOwner

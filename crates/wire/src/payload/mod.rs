@@ -18,7 +18,7 @@ mod welcome;
 pub use admit::{MAX_MESSAGE_BYTES, MAX_TOPIC_BYTES, Refused, admit, admit_numbered};
 pub use contact::{BundleForm, ContactBundle};
 pub use invite::Invite;
-pub use keys::{KeyBundle, Party, PublicKey};
+pub use keys::{KeyBundle, PublicKey};
 pub use message_v1::MessageV1;
 pub use message_v2::MessageV2;
 pub use mls::GroupMessage;

@@ -98,8 +98,6 @@ fn held(reading: &Reading) -> usize {
     let keys = |keys: &KeyBundle| key(&keys.identity_key) + keys.pre_key.as_ref().map_or(0, key);
     let payload = match &reading.payload {
         Ok(Payload::ContactBundle(contact)) => keys(&contact.keys),
-        Ok(Payload::Invite(invite)) => keys(&invite.sender.keys) + keys(&invite.recipient.keys),
-        Ok(Payload::MessageV1(v1)) => keys(&v1.sender.keys) + keys(&v1.recipient.keys),
         Ok(Payload::GroupMessage(group)) => group.group_id.len(),
         Ok(Payload::Welcome(welcome)) => welcome.hpke_public_key.as_ref().map_or(0, Bytes::len),
         Ok(_) => 0,

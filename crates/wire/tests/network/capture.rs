@@ -3,8 +3,7 @@
 
 use serde_json::Value;
 use wire::{
-    Address, BundleForm, Generation, KeyBundle, Payload, PayloadKind, Reading, Verification, admit,
-    json, read,
+    Address, BundleForm, Generation, Payload, PayloadKind, Reading, Verification, admit, json, read,
 };
 
 use crate::material::{VERIFIER, lines, rows};
@@ -38,19 +37,19 @@ fn check(reading: &Reading, row: &Value, payload_hash: &str) {
             PayloadKind::ContactBundle
         }
         ("v2-invite", Payload::Invite(invite)) => {
-            assert_eq!(invite.sender.wallet, address(&row["sender"]));
-            assert_eq!(invite.recipient.wallet, address(&row["recipient"]));
+            assert_eq!(invite.sender, address(&row["sender"]));
+            assert_eq!(invite.recipient, address(&row["recipient"]));
             assert_eq!(invite.created_ns.to_string(), row["createdNs"]);
             assert_eq!(invite.verification, Verification::Verified);
             let owner = reading.topic.owner().unwrap();
-            assert_eq!(invite.placed_with_sender, owner == invite.sender.wallet);
-            assert_eq!(invite.placed_with_recipient, owner == invite.recipient.wallet);
+            assert_eq!(invite.placed_with_sender, owner == invite.sender);
+            assert_eq!(invite.placed_with_recipient, owner == invite.recipient);
             assert_eq!(payload_hash, row["payloadSha256"]);
             PayloadKind::Invite
         }
         ("v1-intro" | "v1-conversation", Payload::MessageV1(message)) => {
-            assert_eq!(message.sender.wallet, address(&row["sender"]));
-            assert_eq!(message.recipient.wallet, address(&row["recipient"]));
+            assert_eq!(message.sender, address(&row["sender"]));
+            assert_eq!(message.recipient, address(&row["recipient"]));
             assert_eq!(message.sent_ns, row["sentMs"].as_u64().unwrap() * 1_000_000);
             assert_eq!(message.verification, Verification::Verified);
             assert_eq!(payload_hash, row["messageId"]);
@@ -89,9 +88,9 @@ fn every_envelope_reads_as_its_client_says() {
     }
 }
 
-/// A wallet's bundles in headers are the ones that it published.
+/// Wallets that headers name have published bundles.
 #[test]
-fn headers_name_published_keys() {
+fn headers_name_wallets_with_published_bundles() {
     let envelopes = lines("legacy-a/envelopes.ndjson.gz");
     let readings: Vec<Reading> = envelopes
         .iter()
@@ -100,19 +99,18 @@ fn headers_name_published_keys() {
             read(admit(&envelope).unwrap(), envelope.timestamp_ns, &envelope.message, &VERIFIER)
         })
         .collect();
-    let point = |keys: &KeyBundle| keys.identity_key.bytes.clone();
     let published: std::collections::HashSet<_> = readings
         .iter()
         .filter_map(|reading| match &reading.payload {
-            Ok(Payload::ContactBundle(contact)) => Some((contact.signer?, point(&contact.keys))),
+            Ok(Payload::ContactBundle(contact)) => contact.signer,
             _ => None,
         })
         .collect();
     let mut seen = 0;
     for reading in &readings {
         if let Ok(Payload::Invite(invite)) = &reading.payload {
-            for party in [&invite.sender, &invite.recipient] {
-                assert!(published.contains(&(party.wallet, point(&party.keys))));
+            for wallet in [&invite.sender, &invite.recipient] {
+                assert!(published.contains(wallet));
                 seen += 1;
             }
         }

@@ -190,10 +190,7 @@ fn the_invite_in_both_inboxes() {
         assert_eq!(found, text(&format!("invite/digest_invite_{who}")));
         let reading = read(topic, created_ns, &message, &VERIFIER);
         let Ok(Payload::Invite(invite)) = reading.payload else { panic!("{reading:?}") };
-        assert_eq!(
-            (invite.sender.wallet, invite.recipient.wallet),
-            (wallet("alice"), wallet("bob"))
-        );
+        assert_eq!((invite.sender, invite.recipient), (wallet("alice"), wallet("bob")));
         assert_eq!(invite.created_ns, created_ns);
         assert_eq!(invite.verification, Verification::Verified);
         assert_eq!(invite.placed_with_sender, with_sender);
@@ -218,7 +215,7 @@ fn the_first_generation_message_in_three_topics() {
         let reading = read(topic, number("v1_message/envelope_timestamp_ns"), &message, &VERIFIER);
         assert_eq!(reading.generation, Generation::V1);
         let Ok(Payload::MessageV1(v1)) = reading.payload else { panic!("{reading:?}") };
-        assert_eq!((v1.sender.wallet, v1.recipient.wallet), (wallet("alice"), wallet("bob")));
+        assert_eq!((v1.sender, v1.recipient), (wallet("alice"), wallet("bob")));
         assert_eq!(v1.sent_ns, number("v1_message/envelope_timestamp_ns"));
         assert_eq!(v1.sent_ns, number("v1_message/timestamp_ms") * 1_000_000);
         assert_eq!(v1.verification, Verification::Verified);
