@@ -3,6 +3,7 @@
 
 mod house {
     mod floors;
+    mod metrics;
     mod rooms;
     mod tree;
     mod walls;

@@ -20,7 +20,7 @@ mod types;
 
 pub use error::Code;
 pub use guard::{Limits, Listings};
-pub use http::{BindError, Exposure, Keys, Options, Rate, Server};
+pub use http::{BindError, Exposure, HealthProbe, Keys, Options, Rate, Server};
 pub use schema::sdl;
 pub use scope::{QueueDepth, QueueProbe};
 pub use transport::{

@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     command::{self, Context},
     config::{Config, ConfigError, Overrides, Variables},
+    health::Health,
+    output::{self, Closed, note},
     shutdown::Shutdown,
     telemetry,
 };
@@ -70,6 +72,17 @@ enum Command {
 impl Command {
     /// The settings that a command's own flags stand for.
     fn overrides(&self, overrides: &mut Overrides) {
+        let operations = match self {
+            Self::Up(command::up::Args { operations, .. })
+            | Self::Pull(command::roles::PullArgs { operations, .. })
+            | Self::Index(command::roles::IndexArgs { operations, .. })
+            | Self::Project(command::roles::ProjectArgs { operations, .. })
+            | Self::Serve(command::roles::ServeArgs { operations, .. }) => Some(operations),
+            _ => None,
+        };
+        if let Some(address) = operations.and_then(|flags| flags.metrics_listen.as_ref()) {
+            overrides.set("metrics.listen", address);
+        }
         let mut listen = |address: &Option<String>, public: bool| {
             if let Some(address) = address {
                 overrides.set("http.listen", address);
@@ -115,10 +128,7 @@ impl Command {
             Self::Status(args) => command::status::run(args, context).await,
             Self::Keys(args) => command::keys::run(args, context).await,
             Self::Devnet(args) => command::devnet::run(args, context).await,
-            Self::Schema(args) => {
-                command::schema::run(&args, &context);
-                Ok(())
-            }
+            Self::Schema(args) => command::schema::run(&args, &context),
             Self::Bench(args) => command::bench::run(args, context).await,
             Self::Services(args) => command::services::run(args, context).await,
         }
@@ -131,8 +141,9 @@ pub fn main() -> ExitCode {
     let verbose = cli.global.verbose;
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Closed>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", one_line(&error, verbose));
+            note!("error: {}", one_line(&error, verbose));
             code(&error)
         }
     }
@@ -142,7 +153,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let variables = Variables::of_process();
     let config = settings(&cli, &variables)?;
     if cli.global.print_config {
-        print!("{}", config.show());
+        output::print(format_args!("{}", config.show()))?;
         return Ok(());
     }
     let Some(command) = cli.command else {
@@ -154,7 +165,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals()?;
-        command.run(Context { config, shutdown }).await
+        command.run(Context { config, shutdown, health: Health::default() }).await
     })
 }
 

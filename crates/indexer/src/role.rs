@@ -1,102 +1,119 @@
-//! What one process does: roles that run side by side, and stop one after the other.
+//! The roles: what each is made of, from the settings.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use ingest::{PageOptions, PublisherOptions, PullerOptions, Queue, Worker, WorkerOptions};
+use ingest::{PageOptions, PublisherOptions, Puller, PullerOptions, Queue, Worker, WorkerOptions};
 use store::{
     Projector, Store,
     erase::{Erased, Rule},
     log::PageBounds,
 };
-use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 use wire::Verifier;
 
-use crate::{config::Config, shutdown::Shutdown};
+use crate::{
+    config::Config,
+    health::{Check, Health},
+    supervise::{Roles, Step},
+    web,
+};
 
-/// How long a role may take to finish what it has begun.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The roles of this process. They stop in the reverse order of their start: what takes in stops first.
-#[derive(Debug)]
-pub struct Roles {
-    running: Vec<Role>,
-    failed: (mpsc::Sender<anyhow::Error>, mpsc::Receiver<anyhow::Error>),
-}
-
-#[derive(Debug)]
-struct Role {
-    name: &'static str,
-    stop: CancellationToken,
-    task: JoinHandle<()>,
-}
-
-impl Default for Roles {
-    fn default() -> Self {
-        Roles { running: Vec::new(), failed: mpsc::channel(8) }
-    }
-}
-
-impl Roles {
-    /// Starts a role. One that fails takes the process down with its error: a supervisor sees it, and nobody waits for
-    /// work that is not being done.
-    pub fn start<F, E>(&mut self, name: &'static str, role: impl FnOnce(CancellationToken) -> F)
-    where
-        F: Future<Output = Result<(), E>> + Send + 'static,
-        E: Into<anyhow::Error>,
-    {
-        let stop = CancellationToken::new();
-        let (work, failed) = (role(stop.clone()), self.failed.0.clone());
-        let task = tokio::spawn(async move {
-            if let Err(error) = work.await {
-                let error: anyhow::Error = error.into();
-                // A full channel holds an error already.
-                failed.try_send(error.context(format!("the role `{name}` failed"))).ok();
-            }
-        });
-        self.running.push(Role { name, stop, task });
-    }
-
-    /// Waits until the process is told to stop or a role fails, and then stops every role in order.
-    pub async fn until_stopped(mut self, shutdown: &Shutdown) -> anyhow::Result<()> {
-        let failed = tokio::select! {
-            () = shutdown.requested() => None,
-            error = self.failed.1.recv() => error,
-        };
-        while let Some(mut role) = self.running.pop() {
-            role.stop.cancel();
-            if tokio::time::timeout(PATIENCE, &mut role.task).await.is_err() {
-                tracing::warn!(
-                    role = role.name,
-                    "did not stop in time; what it had not finished is done again later"
-                );
-                role.task.abort();
-            }
-        }
-        match failed.or_else(|| self.failed.1.try_recv().ok()) {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-}
-
-/// How often envelopes are looked for that have become too old.
+/// How often messages are looked for that have become too old.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
 
-/// Starts projecting, and erasing what the rules of retention want erased where there are any.
+/// How long a puller that stops waits for the broker to confirm what is on its way. With a broker that answers this takes
+/// milliseconds; what is not confirmed is read from the node again. Less than the share that pullers have of
+/// [`BUDGET`](crate::shutdown::BUDGET), so that a puller ends by itself.
+const CONFIRM_ON_STOP: Duration = Duration::from_secs(5);
+
+/// Starts a puller for each source.
+pub fn start_pull(
+    roles: &mut Roles,
+    sources: Vec<ingest::Source>,
+    queue: &Queue,
+    store: &Store,
+    config: &Config,
+) -> anyhow::Result<()> {
+    let options = pulling(config)?;
+    for source in sources {
+        let name = format!("pull {}", source.name);
+        let puller = Puller { source, queue: queue.clone(), store: store.clone(), options };
+        roles.start(Step::Pull, name, move |stop| puller.clone().run(stop));
+    }
+    Ok(())
+}
+
+/// Starts a worker, which moves pages from the queue into the log.
+pub fn start_index(roles: &mut Roles, queue: &Queue, store: &Store, config: &Config) {
+    let options = WorkerOptions { prefetch: config.queue.prefetch, ..WorkerOptions::default() };
+    let worker = Worker { queue: queue.clone(), store: store.clone(), options };
+    roles.start(Step::Index, "index", move |stop| worker.clone().run(stop));
+}
+
+/// Starts a projector, and retention where there are rules for it.
 pub fn start_project(roles: &mut Roles, store: &Store, config: &Config) -> anyhow::Result<()> {
     let rules = config.retention_rules()?;
-    let projector = project(store.clone(), config);
-    roles.start("project", |stop| projector.run(stop));
+    let (projected, settings) = (store.clone(), config.clone());
+    roles.start(Step::Project, "project", move |stop| {
+        project(projected.clone(), &settings).run(stop)
+    });
     if !rules.is_empty() {
         let store = store.clone();
-        roles.start("retain", |stop| async move {
-            stop.run_until_cancelled(retain(store, rules)).await;
-            anyhow::Ok(())
+        roles.start(Step::Project, "retain", move |stop| {
+            let (store, rules) = (store.clone(), rules.clone());
+            async move {
+                stop.run_until_cancelled(retain(store, rules)).await;
+                anyhow::Ok(())
+            }
         });
     }
     Ok(())
+}
+
+/// Starts the API. Returns where it listens, which stays the same when the role is restarted.
+pub fn start_serve(
+    roles: &mut Roles,
+    store: Store,
+    config: &Config,
+    queue: Arc<OnceLock<Queue>>,
+    health: &Health,
+) -> anyhow::Result<SocketAddr> {
+    let bind = {
+        let (config, health) = (config.clone(), health.clone());
+        move |addr| web::bind(addr, store.clone(), &config, queue.clone(), &health)
+    };
+    let server = bind(config.http.listen)?;
+    let addr = server.addr();
+    let mut first = Some(server);
+    roles.start(Step::Serve, "serve", move |stop| {
+        let server = first.take().map_or_else(|| bind(addr), Ok);
+        async move { anyhow::Ok(server?.run(stop).await?) }
+    });
+    Ok(addr)
+}
+
+/// The process is ready only while PostgreSQL answers in this program's version.
+pub fn needs_store(health: &Health, store: &Store) {
+    let store = store.clone();
+    let check: Check = Arc::new(move || {
+        let store = store.clone();
+        Box::pin(async move { store.check_version().await.map_err(|error| error.to_string()) })
+    });
+    health.depends_on(check);
+}
+
+/// The process is ready only while RabbitMQ answers.
+pub fn needs_queue(health: &Health, queue: &Queue) {
+    let queue = queue.clone();
+    let check: Check = Arc::new(move || {
+        let queue = queue.clone();
+        Box::pin(async move { queue.depth().await.map(drop).map_err(|error| error.to_string()) })
+    });
+    health.depends_on(check);
 }
 
 /// Erases what has become too old, at once and then every ten minutes. Several processes may do so side by side.
@@ -139,12 +156,6 @@ pub fn project(store: Store, config: &Config) -> Projector {
     Projector::new(store, Arc::new(Verifier::default()), config)
 }
 
-/// From the queue into the log.
-pub fn index(store: Store, queue: Queue, config: &Config) -> Worker {
-    let options = WorkerOptions { prefetch: config.queue.prefetch, ..WorkerOptions::default() };
-    Worker { queue, store, options }
-}
-
 /// How full a page of the queue may be.
 pub fn pages(config: &Config) -> anyhow::Result<PageOptions> {
     Ok(PageOptions {
@@ -166,6 +177,7 @@ pub fn pulling(config: &Config) -> anyhow::Result<PullerOptions> {
         pages: pages(config)?,
         publisher: publishing(config)?,
         overlap: Duration::from_secs(config.pull.sweep_overlap_seconds),
+        drain: CONFIRM_ON_STOP,
         ..PullerOptions::default()
     })
 }

@@ -1,31 +1,36 @@
-//! Stopping: the first SIGINT or SIGTERM asks, the second insists.
+//! Shutdown: the first SIGINT or SIGTERM asks for it, the second ends the process at once.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    task::JoinHandle,
+    time::Instant,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
+
+/// How long everything that stops in order may take together, from the first signal on. Orchestrators kill a process 30
+/// seconds after their signal (Kubernetes) or later; the private services of `up` need the rest.
+pub const BUDGET: Duration = Duration::from_secs(25);
 
 /// What a shell reports for a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// Tells everything that runs to stop, and knows when it has.
-#[derive(Clone, Debug, Default)]
+/// Tells everything that runs to stop. Clones share one request.
+#[derive(Clone, Debug)]
 pub struct Shutdown {
     token: CancellationToken,
-    tasks: TaskTracker,
+    requested_at: Arc<OnceLock<Instant>>,
+    budget: Duration,
 }
 
-/// Tasks that were asked to stop and did not.
-#[derive(Debug, thiserror::Error)]
-#[error("{tasks} tasks did not stop within {limit:?}")]
-pub struct StillRunning {
-    /// How many.
-    pub tasks: usize,
-    /// How long they were given.
-    pub limit: Duration,
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self::within(BUDGET)
+    }
 }
 
 impl Shutdown {
@@ -34,26 +39,31 @@ impl Shutdown {
         Self::default()
     }
 
+    /// The same with another budget than [`BUDGET`].
+    pub fn within(budget: Duration) -> Self {
+        Self { token: CancellationToken::new(), requested_at: Arc::default(), budget }
+    }
+
     /// Listens to signals from now on. The second one ends the process at once; child processes
     /// are then told by the kernel.
     pub fn on_signals() -> io::Result<Self> {
         let shutdown = Self::new();
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let token = shutdown.token.clone();
-        // Not a tracked task: it ends only with the process.
+        let told = shutdown.clone();
+        // Ends only with the process.
         tokio::spawn(async move {
             loop {
                 let name = tokio::select! {
                     _ = interrupt.recv() => "SIGINT",
                     _ = terminate.recv() => "SIGTERM",
                 };
-                if token.is_cancelled() {
+                if told.is_requested() {
                     tracing::warn!(signal = name, "stopping at once");
                     std::process::exit(INTERRUPTED);
                 }
-                tracing::info!(signal = name, "stopping; once more to stop at once");
-                token.cancel();
+                tracing::info!(signal = name, "stopping; a second signal stops at once");
+                told.request();
             }
         });
         Ok(shutdown)
@@ -61,6 +71,7 @@ impl Shutdown {
 
     /// Asks everything to stop.
     pub fn request(&self) {
+        self.requested_at.get_or_init(Instant::now);
         self.token.cancel();
     }
 
@@ -74,27 +85,14 @@ impl Shutdown {
         self.token.cancelled().await;
     }
 
+    /// The instant by which everything must have stopped: the budget after the first request.
+    pub fn deadline(&self) -> Instant {
+        self.requested_at.get().copied().unwrap_or_else(Instant::now) + self.budget
+    }
+
     /// The token, for parts that take one.
     pub fn token(&self) -> CancellationToken {
         self.token.clone()
-    }
-
-    /// Runs a task that `drain` waits for. It must end by itself once it is asked to stop.
-    pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        self.tasks.spawn(task)
-    }
-
-    /// Asks everything to stop and waits for the tasks, so long and no longer.
-    pub async fn drain(&self, limit: Duration) -> Result<(), StillRunning> {
-        self.request();
-        self.tasks.close();
-        tokio::time::timeout(limit, self.tasks.wait())
-            .await
-            .map_err(|_| StillRunning { tasks: self.tasks.len(), limit })
     }
 }
 
@@ -103,16 +101,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn waits_for_tasks_and_names_those_that_stay() {
+    async fn the_deadline_counts_from_the_first_request() {
         let shutdown = Shutdown::new();
-        let asked = shutdown.clone();
-        let task = shutdown.spawn(async move { asked.requested().await });
-        shutdown.drain(Duration::from_secs(5)).await.unwrap();
-        task.await.unwrap();
-
-        let stubborn = Shutdown::new();
-        stubborn.spawn(std::future::pending::<()>());
-        let still = stubborn.drain(Duration::from_millis(50)).await.unwrap_err();
-        assert_eq!(still.tasks, 1);
+        shutdown.request();
+        let deadline = shutdown.deadline();
+        shutdown.clone().request();
+        assert!(shutdown.is_requested());
+        assert_eq!(shutdown.deadline(), deadline);
+        assert!(deadline <= Instant::now() + BUDGET);
     }
 }

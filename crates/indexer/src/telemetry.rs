@@ -1,4 +1,6 @@
-//! Logs: on stderr, readable for people on a terminal, JSON for machines elsewhere.
+//! Logs on stderr (readable for people on a terminal, JSON for machines elsewhere), and metrics.
+
+pub mod metrics;
 
 use std::io::{IsTerminal, stderr};
 

@@ -1,34 +1,37 @@
 //! The API server, with what it needs to know about the rest of the program.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use ingest::Queue;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use store::Store;
 use tokio::sync::Mutex;
 
-use crate::{config::Config, reach};
+use crate::{config::Config, health::Health, reach, telemetry};
 
 /// Readers further behind the log than this are told apart from ready ones.
 const MAX_LAG: u64 = 50_000;
 
-/// Binds the server's address. `queue` is filled in by whoever opens the broker first.
+/// The role `serve`, bound to an address. `queue` is filled in by whoever opens the broker first.
 pub fn bind(
+    listen: SocketAddr,
     store: Store,
     config: &Config,
     queue: Arc<OnceLock<Queue>>,
+    health: &Health,
 ) -> anyhow::Result<api::Server> {
     let probe = probe(config.clone(), queue);
+    let health = health.clone();
     let options = api::Options {
-        listen: config.http.listen,
+        listen,
         store,
         network: config.network.clone(),
         queue: probe,
-        metrics: Some(metrics()?),
+        metrics: Some(telemetry::metrics::recorder()?),
+        health: Some(Arc::new(move || health.alive())),
         max_lag: MAX_LAG,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
     };
@@ -72,22 +75,4 @@ async fn depth(config: &Config, queue: &OnceLock<Queue>) -> Option<api::QueueDep
     }
     let depth = queue.get()?.depth().await.ok()?;
     Some(api::QueueDepth { ready: u64::from(depth.ready), unacknowledged: 0 })
-}
-
-/// The process's one recorder of metrics.
-fn metrics() -> anyhow::Result<PrometheusHandle> {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
-        return Ok(handle.clone());
-    }
-    let handle = PrometheusBuilder::new().install_recorder().context("cannot set metrics up")?;
-    let upkeep = handle.clone();
-    // What is measured and never asked for would pile up. Ends with the process.
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-            upkeep.run_upkeep();
-        }
-    });
-    Ok(HANDLE.get_or_init(|| handle).clone())
 }

@@ -59,6 +59,27 @@ impl Error {
     pub(crate) fn broker(doing: &'static str, source: lapin::Error) -> Self {
         Self::Broker { doing, why: explain(&source), source: Box::new(source) }
     }
+
+    /// Whether broker or database may answer later: they cannot be reached, or they are starting.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Silence { .. } => true,
+            Self::Broker { source, .. } => match source.kind() {
+                ErrorKind::IOError(_) | ErrorKind::MissingHeartbeatError => true,
+                ErrorKind::ProtocolError(amqp) => matches!(
+                    amqp.kind(),
+                    // A broker that boots or stops closes its connections with these.
+                    AMQPErrorKind::Hard(
+                        AMQPHardError::CONNECTIONFORCED | AMQPHardError::INTERNALERROR
+                    )
+                ),
+                _ => false,
+            },
+            Self::Store(error) => error.is_transient(),
+            _ => false,
+        }
+    }
 }
 
 /// One sentence for a person who has to make the broker work.

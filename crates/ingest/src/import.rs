@@ -1,5 +1,7 @@
 //! Envelopes from a file go the way of all others: pages, the queue, the log.
 
+use std::collections::VecDeque;
+
 use serde::Serialize;
 use store::Store;
 use tokio::sync::watch;
@@ -28,21 +30,39 @@ pub struct Import {
 /// How far an import is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Imported {
-    /// Envelopes taken in.
+    /// Envelopes that were handed to the publisher.
     pub envelopes: u64,
     /// Bytes of their topics and messages.
     pub bytes: u64,
-    /// Everything was taken in, and the broker has confirmed it.
+    /// How many of the envelopes are safe: the broker has confirmed their pages, or they were parked.
+    pub confirmed: u64,
+    /// Whether every envelope was read and is safe.
     pub complete: bool,
 }
 
-/// Envelopes that are sent off before looking around: a few pages.
+/// Envelopes that are handed to the publisher at once: a few pages.
 const CHUNK: usize = 1_024;
 /// Bytes likewise.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// Imports envelopes until there are no more or it is cancelled. Returns when the broker has confirmed all that was taken
-/// in. Importing the same again changes nothing.
+/// Chunks whose pages are on their way: the number of the last page, and how many envelopes there were up to it.
+#[derive(Default)]
+struct Sent(VecDeque<(u64, u64)>);
+
+impl Sent {
+    /// How many envelopes are safe when the broker has confirmed the pages up to this one.
+    fn confirmed(&mut self, last_page: u64, done: &mut Imported) {
+        while let Some((page, envelopes)) = self.0.front()
+            && *page <= last_page
+        {
+            done.confirmed = *envelopes;
+            self.0.pop_front();
+        }
+    }
+}
+
+/// Imports envelopes until there are no more or it is cancelled, and returns when the broker has confirmed everything, or
+/// at once when it is cancelled. Importing the same again changes nothing.
 ///
 /// # Errors
 /// When database or queue fail for good.
@@ -57,9 +77,9 @@ pub async fn run(
     let (publisher, publishing) = Publisher::start(import.queue, PublisherOptions::default(), stop);
     let feed = Feed { publisher, store: import.store, source: import.source, pages: import.pages };
     let mut envelopes = envelopes.into_iter();
-    let mut done = Imported::default();
+    let (mut done, mut sent) = (Imported::default(), Sent::default());
     let mut last = 0;
-    loop {
+    let read_all = loop {
         let (mut chunk, mut bytes) = (Vec::with_capacity(CHUNK), 0);
         for envelope in envelopes.by_ref() {
             bytes += (envelope.topic.len() + envelope.message.len()) as u64;
@@ -69,23 +89,26 @@ pub async fn run(
             }
         }
         if chunk.is_empty() {
-            done.complete = true;
-            break;
+            break true;
         }
         let count = chunk.len() as u64;
         tokio::select! {
-            () = token.cancelled() => break,
-            sent = feed.put(chunk, &token) => last = sent?.max(last),
+            () = token.cancelled() => break false,
+            put = feed.put(chunk, &token) => last = put?.max(last),
         }
         done.envelopes += count;
         done.bytes += bytes;
+        sent.0.push_back((last, done.envelopes));
+        sent.confirmed(feed.publisher.last_confirmed(), &mut done);
         progress.send_replace(done);
-    }
+    };
     tokio::select! {
         // The broker may be away: whoever cancels does not want to wait for it.
-        () = token.cancelled() => done.complete = false,
+        () = token.cancelled() => {}
         confirmed = feed.publisher.confirmed(last) => confirmed?,
     }
+    sent.confirmed(feed.publisher.last_confirmed(), &mut done);
+    done.complete = read_all && done.confirmed == done.envelopes;
     drop(feed);
     if done.complete {
         let _ = publishing.await;

@@ -19,11 +19,11 @@ const LENIENT: GeneralPurposeConfig =
 const LENIENT_STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const LENIENT_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
-/// Why a line is no envelope.
+/// Why a text is no envelope.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
     /// Not JSON, or not the members that an envelope has.
-    #[error("the line is not an envelope in JSON: {0}")]
+    #[error("not an envelope in JSON: {0}")]
     Shape(#[from] serde_json::Error),
     /// The time is not a whole number of 64 bits.
     #[error("timestampNs must be a whole number from 0 to 18446744073709551615")]
@@ -35,7 +35,7 @@ pub enum JsonError {
     #[error("{0} is missing")]
     Missing(&'static str),
     /// The node ended its stream with an error.
-    #[error("the line is an error of the node, not an envelope")]
+    #[error("an error of the node, not an envelope")]
     NodeError,
 }
 
@@ -47,7 +47,7 @@ struct Written<'a> {
     message: String,
 }
 
-/// An envelope's members, or a frame of a streamed answer around them.
+/// An envelope's members, a frame of a streamed answer around them, or the answer to a query.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
@@ -59,6 +59,8 @@ struct Line<'a> {
     message: Option<Cow<'a, str>>,
     #[serde(borrow)]
     result: Option<Box<Line<'a>>>,
+    #[serde(borrow)]
+    envelopes: Option<Vec<Line<'a>>>,
     error: Option<IgnoredAny>,
 }
 
@@ -81,31 +83,55 @@ pub fn to_line(topic: &str, timestamp_ns: u64, message: &[u8]) -> String {
     serde_json::to_string(&written).unwrap_or_default()
 }
 
-/// The envelope of a line. Takes what protobuf's JSON readers take: names in either spelling,
+/// Parses the envelope of a line. Takes what protobuf's JSON readers take: names in either spelling,
 /// numbers as text or plain, both base64 alphabets with or without padding, unknown members, and
 /// the `{"result":…}` frame of a stream. All three members must be there.
+///
+/// # Errors
+/// What is wrong with the text.
 pub fn from_line(line: &str) -> Result<Envelope, JsonError> {
-    let mut line: Line<'_> = serde_json::from_str(line)?;
+    framed(line)?.envelope()
+}
+
+/// Parses the envelopes of one JSON object: an envelope as [`from_line`] takes it, or a gateway's answer to a query, an object
+/// with a list of `envelopes`.
+///
+/// # Errors
+/// What is wrong with the text, or with the first envelope that is wrong.
+pub fn from_object(text: &str) -> Result<Vec<Envelope>, JsonError> {
+    let mut line = framed(text)?;
+    match line.envelopes.take() {
+        Some(envelopes) => envelopes.into_iter().map(Line::envelope).collect(),
+        None => Ok(vec![line.envelope()?]),
+    }
+}
+
+/// The object of a text, out of the frame that a stream puts around it.
+fn framed(text: &str) -> Result<Line<'_>, JsonError> {
+    let mut line: Line<'_> = serde_json::from_str(text)?;
     if line.error.is_some() {
         return Err(JsonError::NodeError);
     }
-    if let Some(result) = line.result.take() {
-        line = *result;
+    Ok(line.result.take().map_or(line, |result| *result))
+}
+
+impl Line<'_> {
+    fn envelope(self) -> Result<Envelope, JsonError> {
+        let topic = self.content_topic.ok_or(JsonError::Missing("contentTopic"))?;
+        let timestamp_ns = match self.timestamp_ns.ok_or(JsonError::Missing("timestampNs"))? {
+            Number::Plain(number) => number,
+            Number::Text(text) => text.parse().map_err(|_| JsonError::Timestamp)?,
+        };
+        let message = self.message.ok_or(JsonError::Missing("message"))?;
+        let url_safe = message.contains(['-', '_']);
+        let engine = if url_safe { &LENIENT_URL } else { &LENIENT_STANDARD };
+        let message = engine.decode(message.as_bytes())?;
+        Ok(Envelope {
+            topic: Bytes::from(topic.into_owned()),
+            timestamp_ns,
+            message: Bytes::from(message),
+        })
     }
-    let topic = line.content_topic.ok_or(JsonError::Missing("contentTopic"))?;
-    let timestamp_ns = match line.timestamp_ns.ok_or(JsonError::Missing("timestampNs"))? {
-        Number::Plain(number) => number,
-        Number::Text(text) => text.parse().map_err(|_| JsonError::Timestamp)?,
-    };
-    let message = line.message.ok_or(JsonError::Missing("message"))?;
-    let url_safe = message.contains(['-', '_']);
-    let engine = if url_safe { &LENIENT_URL } else { &LENIENT_STANDARD };
-    let message = engine.decode(message.as_bytes())?;
-    Ok(Envelope {
-        topic: Bytes::from(topic.into_owned()),
-        timestamp_ns,
-        message: Bytes::from(message),
-    })
 }
 
 #[cfg(test)]
@@ -136,6 +162,18 @@ mod tests {
         ] {
             assert_eq!(from_line(line).unwrap(), plain, "{line}");
         }
+    }
+
+    #[test]
+    fn takes_the_answer_to_a_query() {
+        let one = r#"{"contentTopic":"t","timestampNs":"5","message":"+/8="}"#;
+        let envelope = from_line(one).unwrap();
+        assert_eq!(from_object(one).unwrap(), std::slice::from_ref(&envelope));
+        let answer = format!(r#"{{"envelopes":[{one},{one}],"pagingInfo":{{"limit":2}}}}"#);
+        assert_eq!(from_object(&answer).unwrap(), [envelope.clone(), envelope]);
+        assert!(from_object(r#"{"envelopes":[]}"#).unwrap().is_empty());
+        let error = from_object(r#"{"envelopes":[{"contentTopic":"t"}]}"#).unwrap_err();
+        assert!(matches!(error, JsonError::Missing("timestampNs")), "{error}");
     }
 
     #[test]

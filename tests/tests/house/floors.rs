@@ -29,7 +29,7 @@ const WALLS: [(&str, &[&str]); 13] = [
     ("lapin", &["ingest"]),
     ("tonic", &["ingest", "devnet"]),
     ("tonic-health", &["devnet"]),
-    ("actix-web", &["api"]),
+    ("actix-web", &["api", "indexer"]),
     ("async-graphql", &["api"]),
     ("axum", &["devnet"]),
     ("clap", &["indexer"]),

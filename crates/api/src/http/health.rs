@@ -7,8 +7,15 @@ use store::{Error, keys::Scope};
 use super::{access::Keys, headers, server::Shared};
 use crate::transport::media::Media;
 
-pub(super) async fn alive() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "alive" }))
+pub(super) async fn alive(shared: web::Data<Shared>) -> HttpResponse {
+    match shared.health.as_ref().map_or(Ok(()), |alive| alive()) {
+        Ok(()) => HttpResponse::Ok().json(json!({ "status": "alive" })),
+        Err(message) => {
+            tracing::warn!(message, "not alive");
+            HttpResponse::build(StatusCode::SERVICE_UNAVAILABLE)
+                .json(json!({ "status": "not alive" }))
+        }
+    }
 }
 
 /// Why readers should not come here now.

@@ -21,4 +21,4 @@ mod stream;
 
 pub use access::Keys;
 pub use exposure::{Exposure, Rate};
-pub use server::{BindError, Options, Server};
+pub use server::{BindError, HealthProbe, Options, Server};

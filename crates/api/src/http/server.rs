@@ -44,11 +44,16 @@ pub struct Options {
     pub queue: QueueProbe,
     /// What `/metrics` renders.
     pub metrics: Option<PrometheusHandle>,
+    /// Whether the process that serves is alive, as `/healthz` says; always without it.
+    pub health: Option<HealthProbe>,
     /// Readers further behind the log than this are not ready.
     pub max_lag: u64,
     /// Threads that serve.
     pub workers: usize,
 }
+
+/// Says whether the process is alive. An error is a sentence for operators.
+pub type HealthProbe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,6 +103,7 @@ pub(super) struct Common {
     pub(super) graph: Graph,
     pub(super) store: Store,
     pub(super) metrics: Option<PrometheusHandle>,
+    pub(super) health: Option<HealthProbe>,
     pub(super) max_lag: u64,
     pub(super) exposure: Exposure,
     pub(super) intake: Intake,
@@ -120,6 +126,7 @@ impl Common {
             keyring: (exposure.keys != Keys::Off).then(|| Keyring::new(options.store.clone())),
             store: options.store,
             metrics: options.metrics,
+            health: options.health,
             max_lag: options.max_lag,
             intake: Intake::new(exposure.limits.clone(), &sdl(), exposure.persisted, trusted),
             gate: exposure.rate.map(Gate::new),

@@ -40,6 +40,7 @@ async fn serve(max_lag: u64) -> Running {
         network: "test".into(),
         queue: queue(),
         metrics: None,
+        health: None,
         max_lag,
         workers: 1,
     })
@@ -164,6 +165,7 @@ async fn a_taken_address_is_one_clear_sentence() {
         network: "test".into(),
         queue: queue(),
         metrics: None,
+        health: None,
         max_lag: 0,
         workers: 1,
     };

@@ -58,6 +58,7 @@ impl Serving {
             network: "test".into(),
             queue: queue(),
             metrics: None,
+            health: None,
             max_lag: 1_000,
             workers: 2,
         };

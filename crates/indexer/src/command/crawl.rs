@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use ingest::crawl::{self, Crawl, CrawlOptions, Progress, Report, Stopped};
 use tokio::sync::watch;
 use wire::Address;
 
 use super::{Context, roles};
-use crate::{config::ConfigError, progress, reach};
+use crate::{config::ConfigError, output::say, progress, text, waiting::Wait};
 
 /// Fills in legacy history: nodes answer only about topics that are named, names follow from
 /// wallets, and headers name further wallets. Goes on where the last crawl stopped.
@@ -38,6 +38,8 @@ pub struct Args {
     /// The report as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    wait: Wait,
 }
 
 /// Runs the command.
@@ -46,9 +48,9 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         line.parse::<Address>().map_err(|e| e.to_string())
     })?;
     let topics = lines(args.topics.as_deref(), "topic", |line| Ok(line.to_owned()))?;
-    let store = reach::migrated_store(&context.config).await?;
+    let store = roles::store(args.wait, &context).await?;
     let source = source(&args, &context)?;
-    let queue = reach::queue(&context.config).await?;
+    let queue = roles::queue(args.wait, &context).await?;
     let options = CrawlOptions {
         max_requests: args.max_requests,
         max_envelopes: args.max_envelopes,
@@ -77,43 +79,44 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     showing.abort();
     bar.finish_and_clear();
     match args.json {
-        true => println!("{}", serde_json::to_string(&report)?),
-        false => show(&report),
+        true => say!("{}", serde_json::to_string(&report)?)?,
+        false => show(&report)?,
     }
     Ok(())
 }
 
-fn show(report: &Report) {
+fn show(report: &Report) -> anyhow::Result<()> {
     let (run, all) = (&report.progress, &report.progress.totals);
-    println!(
+    say!(
         "this run    {} wallets, {} envelopes, {} requests",
-        run.accounts, run.envelopes, run.requests
-    );
-    println!(
-        "all runs    {} wallets visited, {} waiting",
-        all.accounts_visited, all.accounts_waiting
-    );
-    println!(
+        run.accounts,
+        run.envelopes,
+        run.requests
+    )?;
+    say!("all runs    {} wallets visited, {} waiting", all.accounts_visited, all.accounts_waiting)?;
+    say!(
         "            {} topics read to the end ({} hold anything), {} waiting, {} too large, {} refused by the node",
         all.topics_done,
         all.topics_with_envelopes,
         all.topics_waiting,
         all.topics_cut_off,
         all.topics_refused
-    );
-    println!(
+    )?;
+    say!(
         "unreachable {} conversations whose names are sealed in invitations; preferences of {} wallets",
-        report.conversations_out_of_reach, report.preferences_out_of_reach
-    );
-    println!("            (name topics that you know with --topics FILE)");
+        report.conversations_out_of_reach,
+        report.preferences_out_of_reach
+    )?;
+    say!("            (name topics that you know with --topics FILE)")?;
     match report.stopped {
-        Stopped::Finished => println!("finished: nothing is left to ask for from these seeds"),
-        Stopped::Cancelled => println!("interrupted: crawl again to go on"),
-        limit => println!(
+        Stopped::Finished => say!("finished: nothing is left to ask for from these seeds")?,
+        Stopped::Cancelled => say!("interrupted: crawl again to go on")?,
+        limit => say!(
             "stopped by the limit on {}: crawl again to go on",
             format!("{limit:?}").to_lowercase()
-        ),
+        )?,
     }
+    Ok(())
 }
 
 /// The node to ask.
@@ -148,8 +151,7 @@ fn lines<T>(
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> anyhow::Result<Vec<T>> {
     let Some(path) = path else { return Ok(Vec::new()) };
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = text::read(path)?;
     let mut found = Vec::new();
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -5,15 +5,16 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use devnet::{Devnet, Generator, Options};
 
 use super::Context;
+use crate::{config::listen::resolve, output::say};
 
 /// Runs a local XMTP network: captured traffic, new traffic, over the nodes' own APIs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where the gRPC API listens
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5556")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5556", value_parser = resolve)]
     listen: SocketAddr,
     /// Where the HTTP/JSON gateway listens
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5555")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5555", value_parser = resolve)]
     http: SocketAddr,
     /// Captured traffic to serve: newline-delimited JSON, plain or gzipped (repeatable)
     #[arg(long, value_name = "FILE", num_args = 1..)]
@@ -57,14 +58,14 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         wait_for_subscriber: true,
     };
     let devnet = Devnet::start(options, context.shutdown.token()).await?;
-    println!("gRPC      {}", devnet.grpc_url());
+    say!("gRPC      {}", devnet.grpc_url())?;
     if let Some(url) = devnet.http_url() {
-        println!("HTTP/JSON {url}");
+        say!("HTTP/JSON {url}")?;
     }
-    println!(
+    say!(
         "{} envelopes to be asked for; plays when somebody subscribes to everything",
         devnet.stored()
-    );
+    )?;
     context.shutdown.requested().await;
     tokio::time::timeout(Duration::from_secs(10), devnet.stop()).await.ok();
     Ok(())

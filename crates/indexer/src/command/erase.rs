@@ -11,7 +11,11 @@ use store::{
 use wire::Address;
 
 use super::Context;
-use crate::{reach, shutdown::Shutdown};
+use crate::{
+    output::{self, note, say},
+    reach,
+    shutdown::Shutdown,
+};
 
 /// How long projections may stand still behind the log before the command gives up.
 const STALLED: Duration = Duration::from_secs(10);
@@ -68,8 +72,8 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         }
     };
     match args.json {
-        true => println!("{}", as_json(&erased, args.dry_run)),
-        false => print!("{}", report(&erased, &words, args.dry_run)),
+        true => say!("{}", as_json(&erased, args.dry_run))?,
+        false => output::print(format_args!("{}", report(&erased, &words, args.dry_run)))?,
     }
     Ok(())
 }
@@ -93,7 +97,7 @@ async fn wait_for_projections(store: &Store, shutdown: &Shutdown) -> anyhow::Res
         let moved: i64 = moved.sum();
         if moved != seen {
             if seen < 0 {
-                eprintln!("waiting until projections have read the log up to position {head}");
+                note!("waiting until projections have read the log up to position {head}");
             }
             (seen, since) = (moved, Instant::now());
         } else if since.elapsed() > STALLED {

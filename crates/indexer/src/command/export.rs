@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use store::log::{Content, Logged, PageBounds, Position};
 
 use super::Context;
-use crate::{progress, reach};
+use crate::{output::note, progress, reach};
 
 /// Writes the log, in its order, as newline-delimited JSON in the nodes' own form.
 ///
@@ -64,7 +64,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         [(left_out.erased, "erased"), (left_out.binary, "on topics that are not text")]
     {
         if count > 0 {
-            eprintln!("left out {count} envelopes: {what}");
+            note!("left out {count} envelopes: {what}");
         }
     }
     Ok(())

@@ -8,7 +8,10 @@ use serde_json::json;
 use store::keys::{Key, NewKey, Scope};
 
 use super::Context;
-use crate::reach;
+use crate::{
+    output::{note, say},
+    reach,
+};
 
 /// Makes, lists and takes back the keys of those who ask the API.
 #[derive(Debug, clap::Args)]
@@ -115,30 +118,30 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
             if json {
                 let mut object = as_json(&key);
                 object["key"] = json!(secret);
-                println!("{object}");
+                say!("{object}")?;
             } else {
-                eprintln!("{}", one_line(&key));
-                eprintln!(
+                note!("{}", one_line(&key));
+                note!(
                     "This is shown once, and kept nowhere. Send it as authorization: Bearer <key>"
                 );
-                println!("{secret}");
+                say!("{secret}")?;
             }
         }
         Action::List { all, json } => {
             let keys = store.keys(all).await?;
             if keys.is_empty() && !json {
-                eprintln!("there are no keys: `xmtp-indexer keys create --name NAME` makes one");
+                note!("there are no keys: `xmtp-indexer keys create --name NAME` makes one");
             }
             for key in &keys {
                 match json {
-                    true => println!("{}", as_json(key)),
-                    false => println!("{}", one_line(key)),
+                    true => say!("{}", as_json(key))?,
+                    false => say!("{}", one_line(key))?,
                 }
             }
         }
         Action::Revoke { name, json } => match store.revoke_key(&name).await? {
-            Some(key) if json => println!("{}", as_json(&key)),
-            Some(key) => println!("{} is revoked; it opens nothing within 30 seconds", key.name),
+            Some(key) if json => say!("{}", as_json(&key))?,
+            Some(key) => say!("{} is revoked; it opens nothing within 30 seconds", key.name)?,
             None => bail!(
                 "no valid key has the name or the id `{name}`: `xmtp-indexer keys list` shows which there are"
             ),

@@ -1,6 +1,8 @@
 //! One file a command: what it takes (`Args`) and what it does (`run`).
 
-use crate::{config::Config, shutdown::Shutdown};
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+use crate::{config::Config, health::Health, shutdown::Shutdown};
 
 pub mod bench;
 pub mod crawl;
@@ -25,4 +27,6 @@ pub struct Context {
     pub config: Config,
     /// Listens to signals already.
     pub shutdown: Shutdown,
+    /// The state of the roles of this process.
+    pub health: Health,
 }

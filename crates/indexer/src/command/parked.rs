@@ -5,7 +5,7 @@ use serde_json::json;
 use store::{Store, parked::Parked, parked::Retried};
 
 use super::Context;
-use crate::reach;
+use crate::{output::say, reach, waiting::Wait};
 
 /// Lists and shows envelopes that could not be stored, tries them again, or deletes them.
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,8 @@ enum Action {
         /// All that are parked
         #[arg(long, conflicts_with = "ids")]
         all: bool,
+        #[command(flatten)]
+        wait: Wait,
     },
     /// Deletes envelopes for good
     Drop {
@@ -53,17 +55,24 @@ enum Action {
 
 /// Runs the command.
 pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    let store = reach::migrated_store(&context.config).await?;
+    let Context { config, shutdown, health } = &context;
+    let store = match &args.action {
+        Action::Retry { wait, .. } => {
+            let connect = || reach::migrated_store(config);
+            wait.for_service("PostgreSQL", shutdown, health, connect).await?
+        }
+        _ => reach::migrated_store(config).await?,
+    };
     match args.action {
         Action::List { limit, after, json } => {
             let parked = store.parked_list(after, limit).await?;
             if parked.is_empty() && !json {
-                println!("nothing is parked");
+                say!("nothing is parked")?;
             }
             for one in &parked {
                 match json {
-                    true => println!("{}", as_json(one)),
-                    false => println!(
+                    true => say!("{}", as_json(one))?,
+                    false => say!(
                         "{:>8}  {}  {:>9} bytes  {} tries  {}  {}",
                         one.id,
                         one.parked_at.format("%Y-%m-%d %H:%M:%S"),
@@ -71,21 +80,21 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
                         one.tries,
                         one.reason,
                         one.record.envelope.topic.escape_ascii()
-                    ),
+                    )?,
                 }
             }
         }
         Action::Show { id } => match store.parked_get(id).await? {
-            Some(one) => println!("{}", as_json(&one)),
+            Some(one) => say!("{}", as_json(&one))?,
             None => bail!("nothing is parked under {id}; `xmtp-indexer parked list` shows what is"),
         },
-        Action::Retry { ids, all } => tokio::select! {
+        Action::Retry { ids, all, .. } => tokio::select! {
             retried = retry(&store, (!all).then_some(ids)) => retried?,
             () = context.shutdown.requested() => {
                 bail!("interrupted; what was stored has left the list, the rest stays parked")
             }
         },
-        Action::Drop { ids } => println!("{} deleted", store.parked_drop(&ids).await?),
+        Action::Drop { ids } => say!("{} deleted", store.parked_drop(&ids).await?)?,
     }
     Ok(())
 }
@@ -112,7 +121,7 @@ async fn retry(store: &Store, ids: Option<Vec<i64>>) -> anyhow::Result<()> {
         }
     }
     let (text, stay) = outcome(&done, asked);
-    println!("{text}");
+    say!("{text}")?;
     if stay > 0 {
         bail!("{stay} were not stored; `xmtp-indexer parked list` shows what is parked, and why");
     }

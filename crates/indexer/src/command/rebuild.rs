@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::Context;
-use crate::{progress, reach};
+use crate::{
+    output::{note, say},
+    progress, reach,
+};
 
 /// Builds projections again from the log, beside the tables that are served; when the new tables have
 /// caught up they take the place of the old ones. Readers notice nothing. A process that projects
@@ -25,10 +28,10 @@ pub struct Args {
 pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let store = reach::migrated_store(&context.config).await?;
     let names = store.rebuild(&args.names).await?;
-    println!(
+    say!(
         "rebuilding {}: new tables are built beside the served ones, and swapped in when they have caught up",
         names.join(", ")
-    );
+    )?;
     if args.no_wait {
         return Ok(());
     }
@@ -44,7 +47,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         bar.set_length(u64::try_from(head.0)?);
         let Some(slowest) = pending.iter().map(|(_, rebuild)| rebuild.position).min() else {
             bar.finish_and_clear();
-            println!("done: the new tables are served");
+            say!("done: the new tables are served")?;
             return Ok(());
         };
         bar.set_position(u64::try_from(slowest.0)?);
@@ -52,14 +55,14 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
             if let Some(error) = &mark.error
                 && errors.insert(mark.name.clone(), error.clone()).as_ref() != Some(error)
             {
-                bar.suspend(|| eprintln!("{} cannot be written now: {error}", mark.name));
+                bar.suspend(|| note!("{} cannot be written now: {error}", mark.name));
             }
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(200)) => {}
             () = context.shutdown.requested() => {
                 bar.finish_and_clear();
-                println!("not waiting any longer; the projectors continue the rebuild");
+                say!("not waiting any longer; the projectors continue the rebuild")?;
                 return Ok(());
             }
         }

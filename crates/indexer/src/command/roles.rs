@@ -1,15 +1,28 @@
 //! `pull`, `index`, `project`, `serve`: one role a process, for running on many machines.
 
+use std::sync::Arc;
+
 use anyhow::bail;
-use ingest::Puller;
+use ingest::Queue;
+use store::Store;
 
 use super::Context;
 use crate::{
     config::{Config, ConfigError},
-    reach,
-    role::{self, Roles},
-    web,
+    operations,
+    output::say,
+    reach, role,
+    supervise::Roles,
+    waiting::Wait,
 };
+
+/// The flags of a process that operators watch.
+#[derive(Debug, clap::Args)]
+pub struct Operations {
+    /// Where to serve /healthz, /readyz and /metrics, for operators only: no key is asked for
+    #[arg(long, value_name = "ADDR")]
+    pub metrics_listen: Option<String>,
+}
 
 /// Reads from nodes into the queue.
 #[derive(Debug, clap::Args)]
@@ -17,53 +30,58 @@ pub struct PullArgs {
     /// A node to read from, KIND=URL, for example message-api=http://127.0.0.1:5556 (repeatable)
     #[arg(long = "source", value_name = "KIND=URL")]
     pub sources: Vec<String>,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    pub(crate) operations: Operations,
 }
 
 /// Runs `pull`.
-pub async fn pull(_: PullArgs, context: Context) -> anyhow::Result<()> {
-    let config = &context.config;
-    let sources = sources(config)?;
+pub async fn pull(args: PullArgs, context: Context) -> anyhow::Result<()> {
+    let sources = sources(&context.config)?;
     if sources.is_empty() {
         bail!(ConfigError::Usage(
             "no source: give --source KIND=URL, or [[sources]] in the configuration".into()
         ));
     }
-    let store = reach::migrated_store(config).await?;
-    let queue = reach::queue(config).await?;
-    let mut roles = Roles::default();
-    for source in sources {
-        let puller = Puller {
-            source,
-            queue: queue.clone(),
-            store: store.clone(),
-            options: role::pulling(config)?,
-        };
-        roles.start("pull", |stop| puller.run(stop));
-    }
+    let mut roles = watched(&context)?;
+    let store = store(args.wait, &context).await?;
+    let queue = queue(args.wait, &context).await?;
+    role::start_pull(&mut roles, sources, &queue, &store, &context.config)?;
     roles.until_stopped(&context.shutdown).await
 }
 
 /// Writes what is in the queue into the log.
 #[derive(Debug, clap::Args)]
-pub struct IndexArgs {}
+pub struct IndexArgs {
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    pub(crate) operations: Operations,
+}
 
 /// Runs `index`.
-pub async fn index(_: IndexArgs, context: Context) -> anyhow::Result<()> {
-    let store = reach::migrated_store(&context.config).await?;
-    let worker = role::index(store, reach::queue(&context.config).await?, &context.config);
-    let mut roles = Roles::default();
-    roles.start("index", |stop| worker.run(stop));
+pub async fn index(args: IndexArgs, context: Context) -> anyhow::Result<()> {
+    let mut roles = watched(&context)?;
+    let store = store(args.wait, &context).await?;
+    let queue = queue(args.wait, &context).await?;
+    role::start_index(&mut roles, &queue, &store, &context.config);
     roles.until_stopped(&context.shutdown).await
 }
 
 /// Derives tables from the log, and erases what the rules of retention want erased.
 #[derive(Debug, clap::Args)]
-pub struct ProjectArgs {}
+pub struct ProjectArgs {
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    pub(crate) operations: Operations,
+}
 
 /// Runs `project`.
-pub async fn project(_: ProjectArgs, context: Context) -> anyhow::Result<()> {
-    let store = reach::migrated_store(&context.config).await?;
-    let mut roles = Roles::default();
+pub async fn project(args: ProjectArgs, context: Context) -> anyhow::Result<()> {
+    let mut roles = watched(&context)?;
+    let store = store(args.wait, &context).await?;
     role::start_project(&mut roles, &store, &context.config)?;
     roles.until_stopped(&context.shutdown).await
 }
@@ -77,16 +95,46 @@ pub struct ServeArgs {
     /// Serves others on purpose: without a key, too, unless api.keys = "required"; lists need one (api.listings)
     #[arg(long)]
     pub public: bool,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    pub(crate) operations: Operations,
 }
 
 /// Runs `serve`.
-pub async fn serve(_: ServeArgs, context: Context) -> anyhow::Result<()> {
-    let store = reach::found_readers(&context.config).await?;
-    let server = web::bind(store, &context.config, Default::default())?;
-    println!("GraphQL  http://{}/graphql", server.addr());
-    let mut roles = Roles::default();
-    roles.start("serve", |stop| server.run(stop));
-    roles.until_stopped(&context.shutdown).await
+pub async fn serve(args: ServeArgs, context: Context) -> anyhow::Result<()> {
+    let Context { config, shutdown, health } = &context;
+    let mut roles = watched(&context)?;
+    let connect = || reach::found_readers(config);
+    let store = args.wait.for_service("PostgreSQL", shutdown, health, connect).await?;
+    role::needs_store(health, &store);
+    let addr = role::start_serve(&mut roles, store, config, Arc::default(), health)?;
+    say!("GraphQL  http://{addr}/graphql").ok();
+    roles.until_stopped(shutdown).await
+}
+
+/// No roles yet, and the operators' port, which says so.
+fn watched(context: &Context) -> anyhow::Result<Roles> {
+    operations::serve(&context.config, &context.health)?;
+    Ok(Roles::new(context.health.clone()))
+}
+
+/// The database, which the process needs from now on.
+pub(super) async fn store(wait: Wait, context: &Context) -> anyhow::Result<Store> {
+    let Context { config, shutdown, health } = context;
+    let connect = || reach::migrated_store(config);
+    let store = wait.for_service("PostgreSQL", shutdown, health, connect).await?;
+    role::needs_store(health, &store);
+    Ok(store)
+}
+
+/// The broker, which the process needs from now on.
+pub(super) async fn queue(wait: Wait, context: &Context) -> anyhow::Result<Queue> {
+    let Context { config, shutdown, health } = context;
+    let connect = || reach::queue(config);
+    let queue = wait.for_service("RabbitMQ", shutdown, health, connect).await?;
+    role::needs_queue(health, &queue);
+    Ok(queue)
 }
 
 /// The configured sources, each with a name and a known kind.

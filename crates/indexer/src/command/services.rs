@@ -18,7 +18,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    let Context { config, shutdown } = context;
+    let Context { config, shutdown, .. } = context;
     let options = Options { rabbitmq: !args.no_rabbitmq, ..Options::default() };
     let starting = Services::start(&config.data_dir, options, |step| tracing::info!("{step}"));
     let services = tokio::select! {

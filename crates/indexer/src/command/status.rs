@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use store::{Position, Progress, sources::Source, watermarks::Watermark};
 
 use super::Context;
-use crate::reach;
+use crate::{output::say, reach};
 
 /// Shows how far everything is: sources, queue, log, projections.
 #[derive(Debug, clap::Args)]
@@ -39,21 +39,23 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
             "sources": sources.iter().map(source_json).collect::<Vec<_>>(),
             "projections": marks.iter().map(|mark| projection_json(mark, head)).collect::<Vec<_>>(),
         });
-        println!("{value}");
+        say!("{value}")?;
         return Ok(());
     }
-    println!("log          {head} envelopes, {parked} parked");
+    say!("log          {head} envelopes, {parked} parked")?;
     match depth {
         Ok(depth) => {
-            println!("queue        {} pages waiting, {} dead-lettered", depth.ready, depth.parked)
+            say!("queue        {} pages waiting, {} dead-lettered", depth.ready, depth.parked)?
         }
-        Err(error) => println!("queue        {error}"),
+        Err(error) => say!("queue        {error}")?,
     }
     for source in &sources {
-        source_lines(source).iter().for_each(|line| println!("{line}"));
+        for line in source_lines(source) {
+            say!("{line}")?;
+        }
     }
     for mark in &marks {
-        println!("{}", projection_line(mark, head));
+        say!("{}", projection_line(mark, head))?;
     }
     Ok(())
 }

@@ -9,19 +9,24 @@ use std::{
 use anyhow::Context as _;
 use devnet::{Devnet, Generator};
 use embedded::{Announcement, Options, Services, Stop};
-use ingest::{Puller, Queue};
+use ingest::Queue;
 use store::{
     Store,
     grants::{BY_HAND, Readers},
 };
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Context, roles::sources};
+use super::{
+    Context,
+    roles::{Operations, sources},
+};
 use crate::{
     config::Config,
-    progress, reach,
-    role::{self, Roles},
-    shutdown::Shutdown,
-    web,
+    operations,
+    output::{note, say},
+    progress, reach, role,
+    supervise::Roles,
+    waiting::Wait,
 };
 
 /// Real traffic of official clients, so that the local network has something to say anywhere.
@@ -29,6 +34,9 @@ const CAPTURE: &[u8] = include_bytes!("../../../../tests/captures/legacy-a/envel
 
 /// A wallet of the capture that has bundles, invitations and conversations: something to look at.
 const A_WALLET: &str = "0xF0AaB66E6c64557D426d80F0067042067ac2df8B";
+
+/// How long the private services may take to stop when everything else has used up its budget.
+const SERVICES: Duration = Duration::from_secs(4);
 
 /// Runs everything in one process. Without DATABASE_URL and AMQP_URL it runs a private PostgreSQL
 /// and a private RabbitMQ in the data folder, and keeps them there between runs.
@@ -52,6 +60,10 @@ pub struct Args {
     /// Serves others on purpose: without a key, too, unless api.keys = "required"; lists need one (api.listings)
     #[arg(long)]
     pub public: bool,
+    #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
+    pub(crate) operations: Operations,
 }
 
 /// The public networks of V1 and V2.
@@ -80,58 +92,54 @@ impl Network {
 
 /// Runs the command.
 pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    let Context { config, shutdown } = context;
-    // Wrong settings are told before anything is started.
-    let sources = sources(&config)?;
+    let Context { config, shutdown, health } = &context;
+    // Wrong settings are reported before anything is started.
+    let sources = sources(config)?;
+    operations::serve(config, health)?;
     let options = Options {
         postgres: config.database.url.is_none(),
         rabbitmq: config.queue.url.is_none(),
         ..Options::default()
     };
     let services = tokio::select! {
-        services = Services::start(&config.data_dir, options, |step| eprintln!("  … {step}")) => services?,
+        services = Services::start(&config.data_dir, options, |step| note!("  … {step}")) => services?,
         () = shutdown.requested() => return Ok(()),
     };
-    let outcome = with_services(&args, &config, sources, &shutdown, &services).await;
-    eprintln!("  … stopping the private services");
-    services.stop(Stop::Graceful).await;
+    let outcome = with_services(&args, &context, sources, &services).await;
+    shutdown.request();
+    note!("  … stopping the private services");
+    // They keep what they have, however they are stopped; a hard stop makes the next start recover.
+    let limit = shutdown.deadline() + SERVICES;
+    if tokio::time::timeout_at(limit, services.stop(Stop::Graceful)).await.is_err() {
+        services.stop(Stop::Hard).await;
+    }
     outcome
 }
 
 async fn with_services(
     args: &Args,
-    config: &Config,
+    context: &Context,
     mut sources: Vec<ingest::Source>,
-    shutdown: &Shutdown,
     services: &Services,
 ) -> anyhow::Result<()> {
+    let Context { config, shutdown, health } = context;
     let database_url = match (&config.database.url, services.local_postgres_url()) {
         (Some(url), _) => url.expose(),
         (None, Some(url)) => url,
         (None, None) => anyhow::bail!("no database"),
     };
-    let store = reach::connect(config, database_url).await?;
-    let migrated = store.migrate().await?;
-    store.extend_partitions().await?;
-    let login = match services.reader_login()? {
-        Some(login) => {
-            store.reader_login(login.name, &login.password).await?;
-            Some(login.url)
-        }
-        None => None,
-    };
+    let wait = args.wait;
+    let prepare = || prepare(config, database_url, services);
+    let Prepared { store, readers, login } =
+        wait.for_service("PostgreSQL", shutdown, health, prepare).await?;
+    role::needs_store(health, &store);
 
     // The API and the projector need no broker, and the broker boots for seconds.
-    let mut roles = Roles::default();
+    let mut roles = Roles::new(health.clone());
     role::start_project(&mut roles, &store, config)?;
     let known_queue = Arc::new(OnceLock::new());
-    if migrated.readers == Readers::NoRole {
-        tracing::warn!("readers have no role of their own: let an administrator say: {BY_HAND}");
-    }
-    let readers = reach::readers(config, database_url, login.as_deref()).await?;
-    let server = web::bind(readers, config, known_queue.clone())?;
-    let http_url = format!("http://{}", server.addr());
-    roles.start("serve", |stop| server.run(stop));
+    let addr = role::start_serve(&mut roles, readers, config, known_queue.clone(), health)?;
+    let http_url = format!("http://{addr}");
 
     let devnet = match args.devnet {
         true => Some(start_devnet(args, &config.data_dir).await?),
@@ -153,44 +161,62 @@ async fn with_services(
     };
     services.announce(announcement)?;
 
-    let taking_in = async {
-        let queue = open_queue(config, services).await?;
-        known_queue.set(queue.clone()).ok();
-        let worker = role::index(store.clone(), queue.clone(), config);
-        roles.start("index", |stop| worker.run(stop));
-        for source in sources.clone() {
-            let puller = Puller {
-                source,
-                queue: queue.clone(),
-                store: store.clone(),
-                options: role::pulling(config)?,
-            };
-            roles.start("pull", |stop| puller.run(stop));
+    let open = || open_queue(config, services);
+    let outcome = match wait.for_service("RabbitMQ", shutdown, health, open).await {
+        Ok(queue) => {
+            known_queue.set(queue.clone()).ok();
+            role::needs_queue(health, &queue);
+            role::start_index(&mut roles, &queue, &store, config);
+            role::start_pull(&mut roles, sources.clone(), &queue, &store, config)?;
+            tell(&http_url, services, devnet.as_ref(), &sources).ok();
+            // Only shows: roles are watched meanwhile, and report their own errors.
+            let goal = devnet.as_ref().map_or(0, Devnet::stored);
+            let showing = AbortOnDropHandle::new(tokio::spawn(show_catching_up(store, goal)));
+            let outcome = roles.until_stopped(shutdown).await;
+            drop(showing);
+            outcome
         }
-        anyhow::Ok(())
+        Err(error) => {
+            let told = shutdown.is_requested();
+            shutdown.request();
+            let stopped = roles.until_stopped(shutdown).await;
+            if told { stopped } else { Err(error) }
+        }
     };
-    let started = tokio::select! {
-        started = taking_in => started,
-        () = shutdown.requested() => Ok(()),
-    };
-    if let Err(error) = started {
-        shutdown.request();
-        roles.until_stopped(shutdown).await.ok();
-        return Err(error);
-    }
-    // Roles are watched meanwhile: one that fails stops the others in their order.
-    let showing = (!shutdown.is_requested()).then(|| {
-        tell(&http_url, services, devnet.as_ref(), &sources);
-        tokio::spawn(show_catching_up(store.clone(), devnet.as_ref().map_or(0, Devnet::stored)))
-    });
-    let outcome = roles.until_stopped(shutdown).await;
-    if let Some(showing) = showing {
-        showing.abort();
-    }
     if let Some(devnet) = devnet {
-        tokio::time::timeout(Duration::from_secs(5), devnet.stop()).await.ok();
+        tokio::time::timeout_at(shutdown.deadline(), devnet.stop()).await.ok();
     }
     outcome
+}
+
+/// The database at this program's version, opened for those who write and for readers.
+struct Prepared {
+    store: Store,
+    readers: Store,
+    /// The address of the readers' own login, where the private PostgreSQL has one.
+    login: Option<String>,
+}
+
+async fn prepare(
+    config: &Config,
+    database_url: &str,
+    services: &Services,
+) -> anyhow::Result<Prepared> {
+    let store = reach::connect(config, database_url).await?;
+    let migrated = store.migrate().await?;
+    store.extend_partitions().await?;
+    let login = match services.reader_login()? {
+        Some(login) => {
+            store.reader_login(login.name, &login.password).await?;
+            Some(login.url)
+        }
+        None => None,
+    };
+    if migrated.readers == Readers::NoRole {
+        tracing::warn!("readers have no role of their own: let an administrator say: {BY_HAND}");
+    }
+    let readers = reach::readers(config, database_url, login.as_deref()).await?;
+    Ok(Prepared { store, readers, login })
 }
 
 async fn open_queue(config: &Config, services: &Services) -> anyhow::Result<Queue> {
@@ -225,36 +251,41 @@ async fn start_devnet(args: &Args, data_dir: &Path) -> anyhow::Result<Devnet> {
 }
 
 /// Where to look.
-fn tell(http_url: &str, services: &Services, devnet: Option<&Devnet>, sources: &[ingest::Source]) {
-    println!();
-    println!("  GraphQL    {http_url}/graphql");
-    println!("  GraphiQL   {http_url}/graphiql");
-    println!("  Health     {http_url}/healthz, {http_url}/readyz");
-    println!("  Metrics    {http_url}/metrics");
+fn tell(
+    http_url: &str,
+    services: &Services,
+    devnet: Option<&Devnet>,
+    sources: &[ingest::Source],
+) -> anyhow::Result<()> {
+    say!()?;
+    say!("  GraphQL    {http_url}/graphql")?;
+    say!("  GraphiQL   {http_url}/graphiql")?;
+    say!("  Health     {http_url}/healthz, {http_url}/readyz")?;
+    say!("  Metrics    {http_url}/metrics")?;
     if let Some(devnet) = devnet {
-        println!(
+        say!(
             "  Devnet     {} (gRPC), {} (HTTP/JSON)",
             devnet.grpc_url(),
             devnet.http_url().unwrap_or_default()
-        );
+        )?;
     }
     for source in sources.iter().filter(|source| source.name != "devnet") {
-        println!("  Source     {} ({}) {}", source.name, source.kind, source.url);
+        say!("  Source     {} ({}) {}", source.name, source.kind, source.url)?;
     }
-    println!("  Data       {}", services.data_dir().display());
+    say!("  Data       {}", services.data_dir().display())?;
     if devnet.is_some() {
-        println!();
-        println!("  Try        curl -s {http_url}/graphql -H 'content-type: application/json' \\");
-        println!(
+        say!()?;
+        say!("  Try        curl -s {http_url}/graphql -H 'content-type: application/json' \\")?;
+        say!(
             "               -d '{{\"query\":\"{{ account(address: \\\"{A_WALLET}\\\") {{ contactBundle {{ version verification }} invites(first: 3) {{ totalCount nodes {{ sender {{ address }} recipient {{ address }} createdAt }} }} }} }}\"}}'"
-        );
+        )?;
     } else if sources.is_empty() {
-        println!();
-        println!(
+        say!()?;
+        say!(
             "  No source is configured: `xmtp-indexer import FILE` brings envelopes in, --source or --devnet reads nodes"
-        );
+        )?;
     }
-    println!();
+    say!()
 }
 
 /// Shows how far projections are behind the log and `goal`, until they have caught up.
@@ -268,10 +299,10 @@ async fn show_catching_up(store: Store, goal: usize) {
                 bar.set_position(served as u64);
                 if served >= goal && served >= head.saturating_sub(100) {
                     bar.finish_and_clear();
-                    println!(
+                    say!(
                         "  Indexed    {served} envelopes in {:.1} s; new ones follow as they come. Ctrl-C stops and keeps the data.",
                         began.elapsed().as_secs_f64()
-                    );
+                    ).ok();
                     return;
                 }
             }

@@ -5,6 +5,7 @@
 mod api;
 mod error;
 mod keys;
+pub mod listen;
 mod load;
 mod retention;
 mod secret_url;
@@ -15,4 +16,4 @@ pub use error::ConfigError;
 pub use load::{Overrides, Variables};
 pub use retention::Retention;
 pub use secret_url::SecretUrl;
-pub use sections::{Config, Database, Format, Http, Log, Project, Pull, Queue, Source};
+pub use sections::{Config, Database, Format, Http, Log, Metrics, Project, Pull, Queue, Source};

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Api, ConfigError, Retention, SecretUrl, api::Keys, retention};
+use super::{Api, ConfigError, Retention, SecretUrl, api::Keys, listen, retention};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct Config {
     pub pull: Pull,
     /// From the log to derived tables.
     pub project: Project,
+    /// The operators' port.
+    pub metrics: Metrics,
     /// What is logged.
     pub log: Log,
     /// The nodes to read from.
@@ -112,6 +114,7 @@ impl std::str::FromStr for Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Http {
     /// Where they are served.
+    #[serde(deserialize_with = "listen::address")]
     pub listen: SocketAddr,
     /// Whether an address that others can reach is meant.
     pub public: bool,
@@ -133,6 +136,14 @@ pub struct Project {
     pub page_envelopes: u32,
     /// How many bytes of messages are held in memory for one transaction.
     pub page_bytes: u64,
+}
+
+/// The operators' port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Where /healthz, /readyz and /metrics of any role are served; None for nowhere but on the API's port.
+    #[serde(default, deserialize_with = "listen::optional_address")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// What is logged.
