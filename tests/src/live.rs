@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
+use bench::socket::{Frame, Socket};
 use futures::StreamExt as _;
-use indexer::bench::socket::{Frame, Socket};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

@@ -4,6 +4,9 @@ mod cursor;
 mod error;
 mod exec;
 mod guard;
+/// The hostile inputs of the benchmark, which belong to `bench`: one list for both.
+#[cfg(test)]
+#[path = "../../bench/src/hostile/inputs/mod.rs"]
 pub mod hostile;
 mod http;
 mod intake;

@@ -64,7 +64,6 @@ enum Command {
     Keys(command::keys::Args),
     Devnet(command::devnet::Args),
     Schema(command::schema::Args),
-    Bench(command::bench::Args),
     #[command(hide = true)]
     Services(command::services::Args),
 }
@@ -129,7 +128,6 @@ impl Command {
             Self::Keys(args) => command::keys::run(args, context).await,
             Self::Devnet(args) => command::devnet::run(args, context).await,
             Self::Schema(args) => command::schema::run(&args, &context),
-            Self::Bench(args) => command::bench::run(args, context).await,
             Self::Services(args) => command::services::run(args, context).await,
         }
     }

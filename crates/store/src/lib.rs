@@ -11,6 +11,7 @@ pub mod grants;
 pub mod keys;
 pub mod log;
 pub mod maintenance;
+#[cfg(any(test, feature = "measure"))]
 pub mod measure;
 pub mod migrate;
 pub mod parked;

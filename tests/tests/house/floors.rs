@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::tree::{FILES, ROOT, none};
 
 /// A crate depends on lower floors only; those of one floor do not see each other. This package is on the roof.
-const FLOORS: [(&str, u32); 10] = [
+const FLOORS: [(&str, u32); 11] = [
     ("wire", 0),
     ("store", 1),
     ("dashboard", 1),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, u32); 10] = [
     ("devnet", 2),
     ("embedded", 2),
     ("indexer", 3),
+    ("bench", 3),
     ("tests", 4),
 ];
 
@@ -32,8 +33,8 @@ const WALLS: [(&str, &[&str]); 13] = [
     ("actix-web", &["api", "indexer"]),
     ("async-graphql", &["api"]),
     ("axum", &["devnet"]),
-    ("clap", &["indexer"]),
-    ("nix", &["embedded", "indexer"]),
+    ("clap", &["indexer", "bench"]),
+    ("nix", &["embedded", "bench"]),
     ("secp256k1", &["wire", "devnet"]),
 ];
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use indexer::bench::socket::{Frame, Socket};
+use bench::socket::{Frame, Socket};
 use serde_json::{Value, json};
 use tests::{
     graphql::Graph,

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bench::machine::cpu_seconds;
 use devnet::generate::{Config, Traffic};
-use indexer::bench::machine::cpu_seconds;
 use serde_json::{Value, json};
 use tests::{
     folder::Folder,

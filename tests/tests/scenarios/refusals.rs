@@ -1,10 +1,9 @@
 //! What is hostile is refused by the program as it is run: by HTTP and over sockets, without a word about the inside and
-//! without repeating what was sent. What that costs is told by `xmtp-indexer bench hostile`.
+//! without repeating what was sent. What that costs is told by the benchmark `hostile`.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use api::hostile::Due;
-use indexer::bench::hostile::Attack;
+use bench::hostile::{Attack, inputs::Due};
 use serde_json::Value;
 use store::{Page, Projector, Store};
 use tests::{

@@ -4,7 +4,6 @@
 
 use crate::{config::Config, health::Health, shutdown::Shutdown};
 
-pub mod bench;
 pub mod crawl;
 pub mod devnet;
 pub mod erase;

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::http::Target;
-use crate::bench::{limits, machine};
+use crate::{limits, machine};
 
 const SUBSCRIPTION: &str =
     "subscription { envelopes { cursor node { timestamp kind topic { name } } } }";

@@ -1,8 +1,12 @@
-//! This program again, or another, as a child process: what is measured must be a process of its own.
+//! Child processes: what is measured runs in a process of its own.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -12,21 +16,41 @@ use tokio::{
     process::{Child, Command},
 };
 
-/// A running child; killed when dropped.
-pub struct Process {
-    child: Child,
-    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
-}
+/// The program that is measured, as it would be deployed.
+#[derive(Clone, Debug)]
+pub struct Program(PathBuf);
 
-impl Process {
-    /// Starts this program with arguments and environment; its log goes to a file.
+impl Program {
+    /// This file, or `xmtp-indexer` beside the running executable.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub fn find(file: Option<PathBuf>) -> anyhow::Result<Program> {
+        let file = match file {
+            Some(file) => file,
+            None => std::env::current_exe()
+                .context("cannot find the folder of this program")?
+                .with_file_name("xmtp-indexer"),
+        };
+        ensure!(
+            file.is_file(),
+            "{} is missing: build it first (cargo build --release -p indexer), or name it with --program",
+            file.display()
+        );
+        Ok(Program(file))
+    }
+
+    /// Starts it with arguments and environment; its log goes to a file.
+    ///
+    /// # Errors
+    /// When it cannot be started.
     pub fn start(
+        &self,
         args: &[&str],
         environment: &[(&str, &str)],
         log: &Path,
     ) -> anyhow::Result<Process> {
-        let program = std::env::current_exe().context("cannot find this program")?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(&self.0);
         command
             .args(args)
             .env_remove("DATABASE_URL")
@@ -34,8 +58,16 @@ impl Process {
             .envs(environment.iter().copied());
         Process::spawn(command, log)
     }
+}
 
-    /// Starts any command; what it complains about goes to a file.
+/// A running child process, which is killed when this is dropped.
+pub struct Process {
+    child: Child,
+    lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>,
+}
+
+impl Process {
+    /// Starts any command; its stderr goes to a file.
     pub fn spawn(mut command: Command, log: &Path) -> anyhow::Result<Process> {
         let log = std::fs::File::create(log)
             .with_context(|| format!("cannot write {}", log.display()))?;
@@ -56,7 +88,7 @@ impl Process {
         self.child.id().unwrap_or_default()
     }
 
-    /// Waits for a line that holds `mark`; gives the word behind it.
+    /// Waits for a line that contains `mark`; returns the word after it.
     pub async fn word_behind(&mut self, mark: &str) -> anyhow::Result<String> {
         let wait = async {
             while let Some(line) = self.lines.next_line().await? {
@@ -76,7 +108,7 @@ impl Process {
         if let Some(pid) = self.child.id() {
             kill(Pid::from_raw(i32::try_from(pid)?), Signal::SIGTERM).ok();
         }
-        // Whoever prints to a pipe that nobody reads may wait for ever.
+        // A process that prints to a full pipe blocks, so the pipe is read to its end.
         let drain = async { while let Ok(Some(_)) = self.lines.next_line().await {} };
         let (_, ended) =
             tokio::join!(drain, tokio::time::timeout(Duration::from_secs(60), self.child.wait()));

@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use embedded::{Options, Services, Stop};
+use embedded::{Options, Services};
 use serde_json::json;
 use store::{Page, Store};
 use wire::Envelope;
 
-use super::{limits, machine};
-use crate::command::Context;
+use crate::{limits, machine, workspace::Workspace};
 
 /// Appends full pages with one, two and four appenders, in order (as the product does: the head's
 /// row is held until the commit) and without any order (what a position by transaction snapshot
@@ -28,22 +27,11 @@ pub struct Args {
 }
 
 /// Runs the benchmark.
-pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    let folder = tempfile::Builder::new().prefix("xmtp-indexer-bench").tempdir()?;
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o711))?;
-    }
+pub async fn run(args: Args, interrupted: impl Future<Output = ()>) -> anyhow::Result<()> {
     let options = Options { rabbitmq: false, ..Options::default() };
-    let services =
-        Services::start(&folder.path().join("data"), options, |step| eprintln!("  … {step}"))
-            .await?;
-    let outcome = tokio::select! {
-        outcome = measure(&args, &services) => outcome,
-        () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
-    };
-    services.stop(Stop::Graceful).await;
-    let (copy, rows, lookups) = outcome?;
+    let measured = async |services: &Services| measure(&args, services).await;
+    let (copy, rows, lookups) =
+        Workspace::new(None)?.with_services(options, interrupted, measured).await?;
     if args.json {
         let all =
             json!({ "copy": copy, "runs": rows, "lookups": lookups, "load1": machine::load() });

@@ -2,7 +2,7 @@
 
 use std::ops::Sub;
 
-use crate::bench::machine;
+use crate::machine;
 
 /// Who works for an answer besides the one who asks.
 #[derive(Clone, Copy, Debug, Default)]

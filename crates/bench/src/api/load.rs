@@ -15,7 +15,7 @@ use super::{
     question::{Dialect, Question},
     sample::{Sample, Watched},
 };
-use crate::bench::machine;
+use crate::machine;
 
 /// How hard to ask.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! Benchmarks: real processes, real services, ratios against limits that are measured in the same run.
+#![doc = include_str!("../README.md")]
 
 pub mod api;
 pub mod child;
@@ -9,3 +9,4 @@ pub mod limits;
 pub mod log;
 pub mod machine;
 pub mod socket;
+mod workspace;

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use api::hostile::{Conversation, Due, Request, tells_nothing};
+use crate::hostile::inputs::{Conversation, Due, Request, tells_nothing};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::bench::socket::{CLOSE, Frame, PONG, Socket, TEXT, code};
+use crate::socket::{CLOSE, Frame, PONG, Socket, TEXT, code};
 
 /// How long anything may take before it counts as not answered.
 const PATIENCE: Duration = Duration::from_secs(30);

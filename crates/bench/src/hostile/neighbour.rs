@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::bench::latency::ask;
+use crate::latency::ask;
 
 /// What ordinary callers ask for.
 const QUERIES: [&str; 3] = [

@@ -6,17 +6,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use embedded::{Options, Services, Stop};
+use embedded::{Options, Services};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use store::Store;
 
-use super::{
-    child::Process,
+use crate::{
+    child::{Process, Program},
     latency::{self, Latency},
     limits::{self, Limits},
     machine,
+    workspace::Workspace,
 };
-use crate::command::Context;
 
 /// Drives generated legacy traffic from a node through RabbitMQ into the log and the projections,
 /// signatures verified, and prints rates beside the limits measured in the same run.
@@ -72,18 +73,17 @@ struct Statements {
 }
 
 /// Runs the benchmark.
-pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    let temporary = tempfile::Builder::new().prefix("xmtp-indexer-bench").tempdir()?;
-    let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
-    open_to_postgres(temporary.path())?;
-    let services =
-        Services::start(&folder.join("data"), counting(), |step| eprintln!("  … {step}")).await?;
-    let outcome = tokio::select! {
-        outcome = measure(&args, &folder, &services) => outcome,
-        () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
+pub async fn run(
+    args: Args,
+    program: &Program,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let workspace = Workspace::new(args.folder.clone())?;
+    let measured = async |services: &Services| {
+        measure(&Run { args: &args, program, folder: workspace.folder(), services }).await
     };
-    services.stop(Stop::Graceful).await;
-    let (limits, flood, statements, latency) = outcome?;
+    let (limits, flood, statements, latency) =
+        workspace.with_services(counting(), interrupted, measured).await?;
     match args.json {
         true => println!(
             "{}",
@@ -101,18 +101,16 @@ fn counting() -> Options {
     Options { postgres_settings: vec![library], ..Options::default() }
 }
 
-/// The server that runs as another user must be able to enter.
-pub(super) fn open_to_postgres(folder: &Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))
-        .context("cannot open the folder")
+/// One run of the benchmark.
+struct Run<'a> {
+    args: &'a Args,
+    program: &'a Program,
+    folder: &'a Path,
+    services: &'a Services,
 }
 
-async fn measure(
-    args: &Args,
-    folder: &Path,
-    services: &Services,
-) -> anyhow::Result<(Limits, Flood, Statements, Latency)> {
+async fn measure(run: &Run<'_>) -> anyhow::Result<(Limits, Flood, Statements, Latency)> {
+    let Run { args, folder, services, .. } = *run;
     let database = services.local_postgres_url().context("no database")?.to_owned();
     let broker = services.wait_amqp().await?.to_owned();
     let store = Store::connect(store::Options::new(&database)).await?;
@@ -122,14 +120,14 @@ async fn measure(
 
     eprintln!("  … limits");
     let limits = limits::measure(&store, &broker, args.limit_envelopes).await?;
-    let place = Place { folder, store: &store, services, database: &database, broker: &broker };
-    let (flood, statements) = flood(args, &place).await?;
+    let place = Place { run, store: &store, database: &database, broker: &broker };
+    let (flood, statements) = flood(&place).await?;
     eprintln!("  … latency at {} envelopes a second", args.latency_rate);
     let environment =
         [("DATABASE_URL", database.as_str()), ("AMQP_URL", broker.as_str()), ("RUST_LOG", "warn")];
     let rate = args.latency_rate.to_string();
-    let (node, url) = start_node(&["--generate", &rate, "--seed", "2"], folder).await?;
-    let (up, graphql) = start_up(&url, &environment, folder).await?;
+    let (node, url) = run.start_node(&["--generate", &rate, "--seed", "2"]).await?;
+    let (up, graphql) = run.start_up(&url, &environment).await?;
     // The generator first registers its wallets; that is not what is measured.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let latency = latency::measure(&graphql, Duration::from_secs(args.latency_seconds)).await;
@@ -138,62 +136,71 @@ async fn measure(
     Ok((limits, flood, statements, latency?))
 }
 
-async fn start_node(more: &[&str], folder: &Path) -> anyhow::Result<(Process, String)> {
-    let mut args = vec!["devnet", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
-    args.extend(more);
-    let mut node = Process::start(&args, &[("RUST_LOG", "warn")], &folder.join("node.log"))?;
-    let url = node.word_behind("gRPC").await?;
-    Ok((node, url))
+impl Run<'_> {
+    async fn start_node(&self, more: &[&str]) -> anyhow::Result<(Process, String)> {
+        let mut args = vec!["devnet", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        args.extend(more);
+        let mut node =
+            self.program.start(&args, &[("RUST_LOG", "warn")], &self.folder.join("node.log"))?;
+        let url = node.word_behind("gRPC").await?;
+        Ok((node, url))
+    }
+
+    async fn start_up(
+        &self,
+        node: &str,
+        environment: &[(&str, &str)],
+    ) -> anyhow::Result<(Process, String)> {
+        let data = self.folder.join("up");
+        let source = format!("message-api={node}");
+        let args = [
+            "up",
+            "--source",
+            &source,
+            "--listen",
+            "127.0.0.1:0",
+            "--data-dir",
+            &data.display().to_string(),
+            "--set",
+            "network=bench",
+        ];
+        let mut up = self.program.start(&args, environment, &self.folder.join("up.log"))?;
+        let graphql = up.word_behind("GraphQL").await?;
+        Ok((up, graphql))
+    }
 }
 
-async fn start_up(
-    node: &str,
-    environment: &[(&str, &str)],
-    folder: &Path,
-) -> anyhow::Result<(Process, String)> {
-    let data = folder.join("up");
-    let source = format!("message-api={node}");
-    let args = [
-        "up",
-        "--source",
-        &source,
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        &data.display().to_string(),
-        "--set",
-        "network=bench",
-    ];
-    let mut up = Process::start(&args, environment, &folder.join("up.log"))?;
-    let graphql = up.word_behind("GraphQL").await?;
-    Ok((up, graphql))
+/// A progress bar on a terminal; silent on a pipe.
+fn bar(what: &str, total: u64) -> anyhow::Result<ProgressBar> {
+    let template = format!("{{bar:30}} {{human_pos}} of {{human_len}} {what}, {{per_sec}}");
+    Ok(ProgressBar::new(total).with_style(ProgressStyle::with_template(&template)?))
 }
 
 /// Where a flood goes.
 struct Place<'a> {
-    folder: &'a Path,
+    run: &'a Run<'a>,
     store: &'a Store,
-    services: &'a Services,
     database: &'a str,
     broker: &'a str,
 }
 
 /// Drives the flood, and says what PostgreSQL counted.
-async fn flood(args: &Args, place: &Place<'_>) -> anyhow::Result<(Flood, Statements)> {
-    let Place { folder, store, services, database, broker } = *place;
+async fn flood(place: &Place<'_>) -> anyhow::Result<(Flood, Statements)> {
+    let Place { run, store, database, broker } = *place;
+    let Run { args, services, .. } = *run;
     eprintln!("  … {} envelopes as fast as they go", args.envelopes);
     let environment = [("DATABASE_URL", database), ("AMQP_URL", broker), ("RUST_LOG", "warn")];
     let limit = args.envelopes.to_string();
     // Some conversations are never chosen.
     let topics = (args.topics * 5 / 4).to_string();
     let generate = ["--generate", "0", "--limit", &limit, "--conversations", &topics];
-    let (node, url) = start_node(&generate, folder).await?;
+    let (node, url) = run.start_node(&generate).await?;
     let mark = store.mark_costs().await?;
     let goal = i64::try_from(args.envelopes)?;
     let service_cpu = || services.pids().iter().map(|&pid| machine::cpu_seconds(pid)).sum::<f64>();
     let cpu = (service_cpu(), machine::cpu_seconds(node.pid()));
-    let (up, _) = start_up(&url, &environment, folder).await?;
-    let bar = crate::progress::bar("envelopes derived", args.envelopes);
+    let (up, _) = run.start_up(&url, &environment).await?;
+    let bar = bar("envelopes derived", args.envelopes)?;
     let (mut began, mut marks) = (None, Vec::new());
     loop {
         let head = store.head().await?.0;

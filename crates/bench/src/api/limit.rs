@@ -10,7 +10,7 @@ use super::{
     question::Question,
     sample::{Sample, Watched},
 };
-use crate::bench::machine;
+use crate::machine;
 
 /// pgbench, and where it keeps its files.
 pub(super) struct Limit {

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use tokio::process::Command;
 
 use super::http::Target;
-use crate::bench::child::Process;
+use crate::child::Process;
 
 const FILES: [(&str, &str); 4] = [
     ("package.json", include_str!("peer/package.json")),

@@ -1,5 +1,5 @@
 //! What is sent to servers of GraphQL to hurt them, as data: each is to be refused at once, at little cost, and without
-//! being repeated. The tests send it to see that it is refused, and `xmtp-indexer bench hostile` to see what that costs.
+//! being repeated. The tests send it to see that it is refused, and the benchmark `hostile` to see what that costs.
 
 use std::collections::HashMap;
 

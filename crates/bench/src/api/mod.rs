@@ -12,7 +12,7 @@ mod subscribers;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
-use embedded::{Options, Services, Stop};
+use embedded::{Options, Services};
 use store::{Store, measure::population::Population};
 
 use self::{
@@ -24,8 +24,11 @@ use self::{
     report::{Report, Rounds},
     sample::{Watched, median},
 };
-use super::{child::Process, machine};
-use crate::command::Context;
+use crate::{
+    child::{Process, Program},
+    machine,
+    workspace::Workspace,
+};
 
 /// Asks the API as its users do: an account by its address, a page of 50 invites by recipient with senders and bundles,
 /// the hours of a day. Each in rounds that take turns with pgbench (the same SQL, prepared) and with PostGraphile on the
@@ -53,9 +56,9 @@ pub struct Args {
     /// A hundredth of everything, one short round: only shows that it works and that answers are equal
     #[arg(long)]
     smoke: bool,
-    /// Where npm installs PostGraphile, once (about 500 MB) [default: bench-peer in the data folder]
-    #[arg(long, value_name = "DIR")]
-    peer_folder: Option<PathBuf>,
+    /// Where npm installs PostGraphile, once (about 500 MB)
+    #[arg(long, value_name = "DIR", default_value = "target/bench-peer")]
+    peer_folder: PathBuf,
     /// Goes without PostGraphile unless it is installed there already
     #[arg(long)]
     no_install: bool,
@@ -80,25 +83,17 @@ impl Args {
 }
 
 /// Runs the benchmark.
-pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
+pub async fn run(
+    args: Args,
+    program: &Program,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let args = args.scaled();
-    let temporary = tempfile::Builder::new().prefix("xmtp-indexer-bench").tempdir()?;
-    let folder = args.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(temporary.path(), std::fs::Permissions::from_mode(0o711))?;
-    }
-    let peer_folder =
-        args.peer_folder.clone().unwrap_or_else(|| context.config.data_dir.join("bench-peer"));
+    let workspace = Workspace::new(args.folder.clone())?;
     let options = Options { rabbitmq: false, ..Options::default() };
-    let services =
-        Services::start(&folder.join("data"), options, |step| eprintln!("  … {step}")).await?;
-    let outcome = tokio::select! {
-        outcome = measure(&args, &folder, &peer_folder, &services) => outcome,
-        () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
-    };
-    services.stop(Stop::Graceful).await;
-    let report = outcome?;
+    let measured =
+        async |services: &Services| measure(&args, program, workspace.folder(), services).await;
+    let report = workspace.with_services(options, interrupted, measured).await?;
     match args.json {
         true => println!("{}", report.json()),
         false => report.show(),
@@ -109,8 +104,8 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
 
 async fn measure(
     args: &Args,
+    program: &Program,
     folder: &Path,
-    peer_folder: &Path,
     services: &Services,
 ) -> anyhow::Result<Report> {
     let database = services.local_postgres_url().context("no database")?;
@@ -123,14 +118,15 @@ async fn measure(
 
     let limit = Limit::find(folder, database)?;
     let log = folder.join("postgraphile.log");
-    let (peer, no_peer) = match Peer::start(peer_folder, !args.no_install, database, &log).await {
-        Ok(peer) => (Some(peer), None),
-        Err(reason) => {
-            eprintln!("  … without PostGraphile: {reason:#}");
-            (None, Some(format!("{reason:#}")))
-        }
-    };
-    let (server, target) = serve(folder, database).await?;
+    let (peer, no_peer) =
+        match Peer::start(&args.peer_folder, !args.no_install, database, &log).await {
+            Ok(peer) => (Some(peer), None),
+            Err(reason) => {
+                eprintln!("  … without PostGraphile: {reason:#}");
+                (None, Some(format!("{reason:#}")))
+            }
+        };
+    let (server, target) = serve(program, folder, database).await?;
     let bench = Bench { args, limit, population, target, server: server.pid(), postgres, peer };
     bench.answers_are_alike().await?;
     let loaded = machine::load();
@@ -153,12 +149,16 @@ async fn measure(
 }
 
 /// The program as it is by default, whatever is configured here: limits are on, and each request is a line in a file.
-async fn serve(folder: &Path, database: &str) -> anyhow::Result<(Process, Target)> {
+async fn serve(
+    program: &Program,
+    folder: &Path,
+    database: &str,
+) -> anyhow::Result<(Process, Target)> {
     let defaults = folder.join("defaults.toml");
     std::fs::write(&defaults, "")?;
     let args = ["serve", "--listen", "127.0.0.1:0", "--config", &defaults.display().to_string()];
     let environment = [("DATABASE_URL", database), ("RUST_LOG", "")];
-    let mut server = Process::start(&args, &environment, &folder.join("serve.log"))?;
+    let mut server = program.start(&args, &environment, &folder.join("serve.log"))?;
     let url = server.word_behind("GraphQL").await?;
     Ok((server, Target::parse(&url)?))
 }

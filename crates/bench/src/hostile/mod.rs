@@ -1,21 +1,25 @@
 //! `bench hostile`: what it costs to refuse, and what others notice of it.
 
+pub mod inputs;
 pub mod neighbour;
 pub mod send;
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
+use crate::hostile::inputs::{Conversation, Due, Request, conversations, requests};
 use anyhow::{Context as _, bail, ensure};
-use api::hostile::{Conversation, Due, Request, conversations, requests};
-use embedded::{Options, Services, Stop};
+use embedded::{Options, Services};
 use neighbour::Waits;
 use send::{Outcome, Said};
 use serde_json::json;
 use store::{Projector, Store};
 use tokio_util::sync::CancellationToken;
 
-use super::{child::Process, limits, machine};
-use crate::command::Context;
+use crate::{
+    child::{Process, Program},
+    limits, machine,
+    workspace::Workspace,
+};
 
 /// A refusal may take so long, in milliseconds,
 const MILLISECONDS: f64 = 50.0;
@@ -139,19 +143,16 @@ struct Noticed {
 }
 
 /// Runs the benchmark.
-pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
-    let folder = tempfile::Builder::new().prefix("xmtp-indexer-bench").tempdir()?;
-    super::ingest::open_to_postgres(folder.path())?;
+pub async fn run(
+    args: Args,
+    program: &Program,
+    interrupted: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let workspace = Workspace::new(None)?;
     let options = Options { rabbitmq: false, ..Options::default() };
-    let services =
-        Services::start(&folder.path().join("data"), options, |step| eprintln!("  … {step}"))
-            .await?;
-    let outcome = tokio::select! {
-        outcome = measure(&args, folder.path(), &services) => outcome,
-        () = context.shutdown.requested() => Err(anyhow::anyhow!("interrupted")),
-    };
-    services.stop(Stop::Graceful).await;
-    let (rows, noticed) = outcome?;
+    let measured =
+        async |services: &Services| measure(&args, program, workspace.folder(), services).await;
+    let (rows, noticed) = workspace.with_services(options, interrupted, measured).await?;
     if args.json {
         println!("{}", json!({ "sent": rows, "noticed": noticed, "load1": machine::load() }));
     } else {
@@ -162,6 +163,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
 
 async fn measure(
     args: &Args,
+    program: &Program,
     folder: &Path,
     services: &Services,
 ) -> anyhow::Result<(Vec<Row>, Noticed)> {
@@ -170,7 +172,7 @@ async fn measure(
     let environment = [("DATABASE_URL", database), ("RUST_LOG", "warn")];
     let data = folder.join("serve").display().to_string();
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", &data];
-    let mut serve = Process::start(&arguments, &environment, &folder.join("serve.log"))?;
+    let mut serve = program.start(&arguments, &environment, &folder.join("serve.log"))?;
     let url = serve.word_behind("GraphQL").await?;
     let address: SocketAddr = url
         .trim_start_matches("http://")
