@@ -13,10 +13,12 @@ create function ground.at(stored bigint) returns timestamptz
     return to_timestamp(trunc(ground.ns(stored) / 1000) / 1000000);
 comment on function ground.at(bigint) is 'A stored …_ns value as timestamptz, truncated to microseconds.';
 
--- Names this database. Page cursors carry the tag: positions of another database mean nothing here.
+-- Names this database. Page cursors carry the tag: positions of another database mean nothing here. The first worker writes
+-- the network, whose envelopes the log then holds for ever: envelopes of two networks in one log cannot be told apart.
 create table ground.database (
     single     boolean     primary key default true check (single),
     tag        integer     not null default (random() * 2147483646)::integer,
+    network    text,
     created_at timestamptz not null default now()
 );
 insert into ground.database default values;

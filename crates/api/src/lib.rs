@@ -25,7 +25,7 @@ pub use error::Code;
 pub use guard::{Limits, Listings};
 pub use http::{BindError, Exposure, HealthProbe, Keys, Options, Rate, Server};
 pub use schema::sdl;
-pub use scope::{QueueDepth, QueueProbe};
+pub use scope::{QueueDepth, QueueFault, QueueProbe};
 pub use transport::{
     origin::Cors,
     persisted::{Persisted, Trusted},

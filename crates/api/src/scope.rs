@@ -34,6 +34,9 @@ pub struct QueueDepth {
 /// Asks the broker, which is not for this crate to talk to. `None`: it could not be asked.
 pub type QueueProbe = Arc<dyn Fn() -> BoxFuture<'static, Option<QueueDepth>> + Send + Sync>;
 
+/// Says why the queue of this process does not work; `None` when it does, or when this process needs none.
+pub type QueueFault = Arc<dyn Fn() -> Option<String> + Send + Sync>;
+
 /// Bytes of messages that one answer may carry.
 const MESSAGE_BYTES: u64 = 32 << 20;
 

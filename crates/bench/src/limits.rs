@@ -46,7 +46,7 @@ pub async fn measure(store: &Store, queue_url: &str, count: usize) -> anyhow::Re
         .chunks(PageOptions::default().envelopes)
         .map(|part| page(part.iter().cloned()))
         .collect();
-    let queue = Queue::at(queue_url, ingest::Names::prefixed("bench."))?;
+    let queue = Queue::at(queue_url, ingest::Names::prefixed("bench")?, "bench")?;
     let took = ingest::queue::limit::measure(&queue, pages).await?;
     let rate = |took: Duration| envelopes.len() as f64 / took.as_secs_f64();
     let broker = rate(took);

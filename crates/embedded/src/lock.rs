@@ -37,6 +37,9 @@ pub struct Running {
     pub http_url: Option<String>,
     /// Where its local network's node answers.
     pub node_url: Option<String>,
+    /// The name of the network that its database holds.
+    #[serde(default)]
+    pub network: Option<String>,
 }
 
 /// Where the holder's own servers answer; the embedded services are filled in.
@@ -52,6 +55,8 @@ pub struct Announcement {
     pub http_url: Option<String>,
     /// Where the local network's node answers.
     pub node_url: Option<String>,
+    /// The name of the network that the database holds.
+    pub network: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -115,6 +120,7 @@ impl Lock {
             amqp_url: what.amqp_url,
             http_url: what.http_url,
             node_url: what.node_url,
+            network: what.network,
         };
         let text = serde_json::to_string_pretty(&running)
             .map_err(std::io::Error::from)

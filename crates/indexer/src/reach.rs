@@ -25,6 +25,15 @@ pub fn database_url(config: &Config) -> anyhow::Result<String> {
     }
 }
 
+/// The network's name: that of the running `up` whose database is used, so that it need not be configured twice.
+pub fn network(config: &Config) -> anyhow::Result<String> {
+    let running = match config.database.url {
+        None => embedded::running(&config.data_dir)?.and_then(|running| running.network),
+        Some(_) => None,
+    };
+    Ok(running.unwrap_or_else(|| config.network.clone()))
+}
+
 /// Opens the database for readers, wherever it is.
 pub async fn found_readers(config: &Config) -> anyhow::Result<Store> {
     let login = match config.database.url {
@@ -58,6 +67,7 @@ pub async fn readers(config: &Config, url: &str, login: Option<&str>) -> anyhow:
     options.readers = true;
     let store = Store::connect(options).await?;
     store.check_version().await?;
+    store.check_network(&network(config)?).await?;
     judge(&store.rights().await?, config.is_public())?;
     Ok(store)
 }
@@ -89,6 +99,7 @@ fn judge(rights: &Rights, public: bool) -> Result<(), ConfigError> {
 pub async fn migrated_store(config: &Config) -> anyhow::Result<Store> {
     let store = store(config).await?;
     store.check_version().await?;
+    store.check_network(&network(config)?).await?;
     Ok(store)
 }
 
@@ -104,7 +115,7 @@ pub async fn queue(config: &Config) -> anyhow::Result<Queue> {
         Some(url) => url.expose().to_owned(),
         None => found(config, "broker", "AMQP_URL", |running| running.amqp_url.clone())?,
     };
-    Queue::connect(&url).await.context("RabbitMQ")
+    Queue::connect(&url, config.names()?, &network(config)?).await.context("RabbitMQ")
 }
 
 fn found(

@@ -106,12 +106,17 @@ pub fn needs_store(health: &Health, store: &Store) {
     health.depends_on(check);
 }
 
-/// The process is ready only while RabbitMQ answers.
+/// The process is ready only while RabbitMQ answers and the queue is not known to fail.
 pub fn needs_queue(health: &Health, queue: &Queue) {
     let queue = queue.clone();
     let check: Check = Arc::new(move || {
         let queue = queue.clone();
-        Box::pin(async move { queue.depth().await.map(drop).map_err(|error| error.to_string()) })
+        Box::pin(async move {
+            match queue.fault() {
+                Some(fault) => Err(fault),
+                None => queue.depth().await.map(drop).map_err(|error| error.to_string()),
+            }
+        })
     });
     health.depends_on(check);
 }

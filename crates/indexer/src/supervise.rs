@@ -194,16 +194,26 @@ where
     Ok(())
 }
 
-/// Whether starting the role again cannot help: its settings or the database's schema must be changed first.
+/// Whether starting the role again cannot help: its settings, the database's schema or the program must be
+/// changed first.
 fn is_fatal(error: &anyhow::Error) -> bool {
-    use ingest::Error::{Address, NodeAddress};
-    use store::Error::{Encoding, Newer, Older};
+    use ingest::Error::{Address, ForeignPage, NodeAddress};
+    use store::Error::{Encoding, Newer, Older, OtherNetwork};
     error.chain().any(|cause| {
         cause.is::<ConfigError>()
-            || matches!(cause.downcast_ref(), Some(Address(_) | NodeAddress(_)))
             || matches!(
                 cause.downcast_ref(),
-                Some(Newer { .. } | Older { .. } | Encoding { .. } | store::Error::Address(_))
+                Some(Address(_) | NodeAddress(_) | ForeignPage { .. })
+            )
+            || matches!(
+                cause.downcast_ref(),
+                Some(
+                    Newer { .. }
+                        | Older { .. }
+                        | Encoding { .. }
+                        | OtherNetwork { .. }
+                        | store::Error::Address(_)
+                )
             )
     })
 }

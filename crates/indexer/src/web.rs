@@ -23,15 +23,17 @@ pub fn bind(
     queue: Arc<OnceLock<Queue>>,
     health: &Health,
 ) -> anyhow::Result<api::Server> {
+    let known = queue.clone();
     let probe = probe(config.clone(), queue);
     let health = health.clone();
     let options = api::Options {
         listen,
         store,
-        network: config.network.clone(),
+        network: reach::network(config)?,
         queue: probe,
         metrics: Some(telemetry::metrics::recorder()?),
         health: Some(Arc::new(move || health.alive())),
+        queue_fault: Arc::new(move || known.get().and_then(Queue::fault)),
         max_lag: MAX_LAG,
         workers: std::thread::available_parallelism().map_or(1, usize::from),
     };
@@ -73,6 +75,10 @@ async fn depth(config: &Config, queue: &OnceLock<Queue>) -> Option<api::QueueDep
     {
         queue.set(opened).ok();
     }
-    let depth = queue.get()?.depth().await.ok()?;
+    let queue = queue.get()?;
+    if queue.fault().is_some() {
+        return None;
+    }
+    let depth = queue.depth().await.ok()?;
     Some(api::QueueDepth { ready: u64::from(depth.ready), unacknowledged: 0 })
 }

@@ -1,4 +1,4 @@
-//! How long to wait before trying again: longer each time, never in step with others, for ever.
+//! How long to wait before trying again: longer each time, with jitter, without end.
 
 use std::time::Duration;
 
@@ -37,6 +37,15 @@ impl BackOff {
         self.waits = self.builder.build();
     }
 
+    /// The wait after something that worked for a while: one that broke at once does not begin anew, even if some of what it
+    /// did went well.
+    pub(crate) fn after(&mut self, worked: Duration) -> Duration {
+        if worked > self.longest * 2 {
+            self.reset();
+        }
+        self.next()
+    }
+
     pub(crate) fn next(&mut self) -> Duration {
         // Jitter is added on top of the capped wait.
         self.waits.next().unwrap_or(self.longest).min(self.longest)
@@ -58,6 +67,16 @@ mod tests {
             }
             assert!(dials < 60, "{dials} dials in the first minute");
         }
+    }
+
+    #[test]
+    fn only_what_worked_for_longer_than_the_longest_wait_begins_anew() {
+        let mut back_off = BackOff::for_services();
+        for _ in 0..20 {
+            back_off.after(Duration::from_secs(1));
+        }
+        assert!(back_off.after(Duration::from_secs(1)) > Duration::from_secs(2));
+        assert!(back_off.after(Duration::from_secs(7)) <= Duration::from_millis(200));
     }
 
     #[test]

@@ -25,6 +25,6 @@ pub use error::{Error, Result};
 pub use pager::PageOptions;
 pub use puller::{Puller, PullerOptions};
 pub use queue::publisher::{Publisher, PublisherOptions};
-pub use queue::{Depth, Names, Queue};
+pub use queue::{Depth, Health, Names, Queue};
 pub use source::{Kind, Source, UnknownKind};
 pub use worker::{Worker, WorkerOptions};

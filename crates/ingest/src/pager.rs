@@ -128,7 +128,7 @@ mod tests {
             prop_assert_eq!(order, (0..sizes.len() as u64).collect::<Vec<_>>());
             for page in pages {
                 prop_assert!((1..=7).contains(&page.records.len()));
-                let body = crate::queue::page::encode(page).unwrap();
+                let body = crate::queue::page::encode(page, "net").unwrap();
                 prop_assert!(body.len() <= 4_096 + 64, "{}", body.len());
             }
         }

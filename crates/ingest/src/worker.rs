@@ -1,4 +1,4 @@
-//! From the queue into the log: takes pages, appends many at once, and acknowledges after the commit.
+//! From the queue into the log: consumes pages, appends many at once, and acknowledges after the commit.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::back_off::BackOff;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::queue::consumer::{Delivery, Session};
 use crate::queue::settle::{Next, after_refusal};
 use crate::queue::{Queue, page};
@@ -39,14 +39,14 @@ impl Default for WorkerOptions {
     }
 }
 
-/// Takes pages and appends them to the log. Any number of them may run.
+/// Consumes pages and appends them to the log. Any number of workers may run.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    /// Where pages come from.
+    /// The queue that is consumed.
     pub queue: Queue,
-    /// Where they go.
+    /// The database of the log.
     pub store: Store,
-    /// How much at once.
+    /// Sizes of commits.
     pub options: WorkerOptions,
 }
 
@@ -55,6 +55,8 @@ pub struct Worker {
 struct Batch {
     pages: Vec<Page>,
     undecodable: Vec<(bytes::Bytes, page::PageError)>,
+    /// The page behind these that this worker must leave in the queue.
+    foreign: Option<page::PageError>,
     last_tag: u64,
     deliveries: usize,
     records: usize,
@@ -62,25 +64,30 @@ struct Batch {
 }
 
 impl Batch {
-    fn add(&mut self, delivery: Delivery) {
-        self.last_tag = delivery.tag;
-        self.deliveries += 1;
-        self.bytes += delivery.body.len();
+    fn add(&mut self, delivery: Delivery, network: &str) {
         if delivery.redelivered {
             metrics::counter!("xmtp_indexer_pages_redelivered_total").increment(1);
         }
-        match page::decode(delivery.body.clone()) {
+        match page::decode(delivery.body.clone(), network) {
             Ok(page) => {
                 self.records += page.records.len();
                 self.pages.push(page);
             }
-            Err(reason) => self.undecodable.push((delivery.body, reason)),
+            Err(reason) if reason.is_foreign() => {
+                self.foreign = Some(reason);
+                return;
+            }
+            Err(reason) => self.undecodable.push((delivery.body.clone(), reason)),
         }
+        self.last_tag = delivery.tag;
+        self.deliveries += 1;
+        self.bytes += delivery.body.len();
     }
 
-    /// The broker sends nothing more while all that it may hand out is in here, so waiting for more would be in vain.
+    /// The broker sends nothing more while `prefetch` deliveries are in here, so waiting for more would be in vain.
     fn is_full(&self, options: &WorkerOptions) -> bool {
-        self.records >= options.batch_envelopes
+        self.foreign.is_some()
+            || self.records >= options.batch_envelopes
             || self.bytes >= options.batch_bytes
             || self.deliveries >= usize::from(options.prefetch)
     }
@@ -92,40 +99,73 @@ enum Outcome {
     Interrupted,
 }
 
+/// How a session ended.
+enum Ended {
+    Cancelled,
+    /// The channel or the connection broke.
+    Lost(Error),
+}
+
 impl Worker {
-    /// Works until cancelled, through every failure of broker and database; returns an error only for what waiting cannot
-    /// heal. What was taken and not committed when it ends goes back into the queue.
+    /// Works until cancelled, through every failure of broker and database that waiting can heal. Pages that were delivered
+    /// and not committed when it ends go back into the queue.
     ///
     /// # Errors
-    /// When the database says that it will never take anything, e.g. for want of permissions or of a migration.
+    /// When the database will never accept anything, e.g. for want of permissions or of a migration; when it belongs to
+    /// another network; when the queue holds a page of another network, or of a format version that this worker does not read.
     pub async fn run(self, token: CancellationToken) -> Result<()> {
         let child = token.child_token();
         let maintenance = maintain(self.store.clone(), child.clone());
         let work = async {
-            let worked = self.work(&token).await;
+            let worked = match self.claim(&token).await {
+                Ok(true) => self.work(&token).await,
+                Ok(false) => Ok(()),
+                Err(error) => Err(error),
+            };
             child.cancel();
             worked
         };
-        let (worked, ()) = tokio::join!(work, maintenance);
+        let monitor = self.queue.monitor(&child);
+        let (worked, (), ()) = tokio::join!(work, maintenance, monitor);
         worked
+    }
+
+    /// Makes the database belong to this worker's network; returns false when cancelled meanwhile.
+    async fn claim(&self, token: &CancellationToken) -> Result<bool> {
+        let mut back_off = BackOff::for_services();
+        loop {
+            match self.store.claim_network(self.queue.network()).await {
+                Ok(()) => return Ok(true),
+                Err(error) if error.class() == Class::Retry => {
+                    if !pause(&error, &mut back_off, token).await {
+                        return Ok(false);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn work(&self, token: &CancellationToken) -> Result<()> {
         let mut back_off = BackOff::for_services();
         loop {
+            let started = Instant::now();
             let opened = tokio::select! {
                 () = token.cancelled() => return Ok(()),
                 opened = Session::open(&self.queue, self.options.prefetch) => opened,
             };
-            let lost = match opened {
-                Ok(session) => match self.session(session, &mut back_off, token).await? {
-                    None => return Ok(()),
-                    Some(error) => error,
-                },
+            let error = match opened {
+                Ok(session) => {
+                    self.queue.is_working();
+                    match self.consume(session, token).await? {
+                        Ended::Cancelled => return Ok(()),
+                        Ended::Lost(error) => error,
+                    }
+                }
                 Err(error) => error,
             };
-            let wait = back_off.next();
-            tracing::warn!(%lost, retry_in = ?wait, "taking pages pauses");
+            let wait = back_off.after(started.elapsed());
+            tracing::warn!(%error, retry_in = ?wait, "consuming pages pauses");
             tokio::select! {
                 () = token.cancelled() => return Ok(()),
                 () = tokio::time::sleep(wait) => {}
@@ -133,46 +173,52 @@ impl Worker {
         }
     }
 
-    /// The life of one channel: `None` when cancelled, else why it ended.
-    async fn session(
-        &self,
-        mut session: Session,
-        back_off: &mut BackOff,
-        token: &CancellationToken,
-    ) -> Result<Option<crate::Error>> {
-        loop {
-            let gathered = tokio::select! {
-                () = token.cancelled() => None,
-                gathered = self.gather(&mut session) => Some(gathered),
-            };
-            let batch = match gathered {
-                None => break,
-                Some(Ok(batch)) => batch,
-                Some(Err(lost)) => return Ok(Some(lost)),
-            };
-            let tag = batch.last_tag;
-            match self.store_batch(batch, token).await? {
-                Outcome::Interrupted => break,
-                Outcome::Durable => {}
-            }
-            if let Err(lost) = session.ack_through(tag).await {
-                // Committed but not acknowledged: it comes again, and the log does not mind.
-                return Ok(Some(lost));
-            }
-            back_off.reset();
+    /// The life of one session.
+    async fn consume(&self, mut session: Session, token: &CancellationToken) -> Result<Ended> {
+        let ended = self.consume_on(&mut session, token).await;
+        match &ended {
+            Ok(Ended::Lost(_)) => {}
+            Ok(Ended::Cancelled) | Err(_) => session.requeue_rest().await,
         }
-        session.requeue_rest().await;
-        Ok(None)
+        ended
     }
 
-    /// Waits for a first delivery, then takes what comes until the batch is full or the linger is over.
+    async fn consume_on(&self, session: &mut Session, token: &CancellationToken) -> Result<Ended> {
+        loop {
+            let gathered = tokio::select! {
+                () = token.cancelled() => return Ok(Ended::Cancelled),
+                gathered = self.gather(session) => gathered,
+            };
+            let mut batch = match gathered {
+                Ok(batch) => batch,
+                Err(error) => return Ok(Ended::Lost(error)),
+            };
+            let (tag, deliveries, foreign) =
+                (batch.last_tag, batch.deliveries, batch.foreign.take());
+            if deliveries > 0 {
+                if let Outcome::Interrupted = self.store_batch(batch, token).await? {
+                    return Ok(Ended::Cancelled);
+                }
+                if let Err(error) = session.ack_through(tag).await {
+                    // Committed and not acknowledged: the pages come again, and the log knows their envelopes.
+                    return Ok(Ended::Lost(error));
+                }
+                self.queue.is_working();
+            }
+            if let Some(reason) = foreign {
+                return Err(Error::ForeignPage { queue: self.queue.names().queue.clone(), reason });
+            }
+        }
+    }
+
+    /// Waits for a first delivery, then adds further ones until the batch is full or the linger is over.
     async fn gather(&self, session: &mut Session) -> Result<Batch> {
         let mut batch = Batch::default();
-        batch.add(session.next().await?);
+        batch.add(session.next().await?, self.queue.network());
         let deadline = Instant::now() + self.options.linger;
         while !batch.is_full(&self.options) {
             match tokio::time::timeout_at(deadline, session.next()).await {
-                Ok(delivery) => batch.add(delivery?),
+                Ok(delivery) => batch.add(delivery?, self.queue.network()),
                 Err(_) => break,
             }
         }
@@ -181,7 +227,7 @@ impl Worker {
 
     async fn store_batch(&self, batch: Batch, token: &CancellationToken) -> Result<Outcome> {
         for (body, reason) in batch.undecodable {
-            tracing::error!(%reason, bytes = body.len(), "a message in the queue is not a page: it is parked");
+            tracing::error!(%reason, bytes = body.len(), "a message in the queue is not a page; it is parked");
             // It has no topic; all of its bytes are kept as the message.
             let envelope =
                 wire::Envelope { topic: bytes::Bytes::new(), timestamp_ns: 0, message: body };
@@ -227,7 +273,7 @@ impl Worker {
             match next {
                 Next::Stop => return Err(error.into()),
                 Next::Halves(first, second) => work.extend([second, first]),
-                Next::Forget => tracing::error!(%error, "progress cannot be stored: it is skipped"),
+                Next::Forget => tracing::error!(%error, "progress cannot be stored; it is skipped"),
                 Next::Park(source, record) => {
                     if !self.park(&source, &record, &error.to_string(), token).await? {
                         return Ok(Outcome::Interrupted);

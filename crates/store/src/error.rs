@@ -39,6 +39,18 @@ pub enum Error {
         /// Its encoding.
         encoding: String,
     },
+    /// The database belongs to another network.
+    #[error(
+        "the database at {target} holds the network {found:?}, and the configuration says network = {wanted:?}: correct `network`, or use another database"
+    )]
+    OtherNetwork {
+        /// Host, port and database, without credentials.
+        target: String,
+        /// The network of the database.
+        found: String,
+        /// The network that was expected.
+        wanted: String,
+    },
     /// No connection of the pool became free in time.
     #[error(
         "no connection to PostgreSQL became free in time; raise database.max_connections or lower the load"

@@ -14,6 +14,7 @@ pub mod maintenance;
 #[cfg(any(test, feature = "measure"))]
 pub mod measure;
 pub mod migrate;
+mod network;
 pub mod parked;
 pub mod projection;
 mod projections;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use devnet::{Devnet, Options};
-use ingest::{Publisher, PublisherOptions, Queue};
+use ingest::{Names, Publisher, PublisherOptions, Queue};
 use serde_json::{Value, json};
 use tests::{
     capture,
@@ -126,7 +126,7 @@ fn label(row: &Value) -> &str {
 }
 
 async fn publish(world: &World, hostile: &[Sent], good: &[Envelope]) -> usize {
-    let queue = Queue::connect(world.amqp_url()).await.unwrap();
+    let queue = Queue::connect(world.amqp_url(), Names::default(), "local").await.unwrap();
     let stop = CancellationToken::new();
     let (publisher, task) = Publisher::start(queue, PublisherOptions::default(), stop);
     let mut good = good.chunks(50);

@@ -44,6 +44,9 @@ async fn check(shared: &Shared) -> Result<u64, NotReady> {
         );
         return Err(NotReady { reason: "lag", message });
     }
+    if let Some(message) = (shared.queue_fault)() {
+        return Err(NotReady { reason: "queue", message });
+    }
     Ok(lag)
 }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     intake::Intake,
     schema::{Graph, sdl},
-    scope::QueueProbe,
+    scope::{QueueFault, QueueProbe},
     tail::Hub,
     transport::refused::Refused,
 };
@@ -42,6 +42,8 @@ pub struct Options {
     pub network: String,
     /// Asks the broker how much waits.
     pub queue: QueueProbe,
+    /// Why this process is not ready, as far as its queue goes.
+    pub queue_fault: QueueFault,
     /// What `/metrics` renders.
     pub metrics: Option<PrometheusHandle>,
     /// Whether the process that serves is alive, as `/healthz` says; always without it.
@@ -105,6 +107,7 @@ pub(super) struct Common {
     pub(super) metrics: Option<PrometheusHandle>,
     pub(super) health: Option<HealthProbe>,
     pub(super) max_lag: u64,
+    pub(super) queue_fault: QueueFault,
     pub(super) exposure: Exposure,
     pub(super) intake: Intake,
     pub(super) hub: Arc<Hub>,
@@ -128,6 +131,7 @@ impl Common {
             metrics: options.metrics,
             health: options.health,
             max_lag: options.max_lag,
+            queue_fault: options.queue_fault,
             intake: Intake::new(exposure.limits.clone(), &sdl(), exposure.persisted, trusted),
             gate: exposure.rate.map(Gate::new),
             stop: CancellationToken::new(),

@@ -1,6 +1,9 @@
 //! The server, over a socket.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -18,6 +21,8 @@ struct Running {
     stop: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
     indexed: Indexed,
+    /// What is wrong with the queue.
+    fault: Arc<Mutex<Option<String>>>,
 }
 
 struct Response {
@@ -34,6 +39,8 @@ impl Response {
 
 async fn serve(max_lag: u64) -> Running {
     let indexed = Indexed::with(capture().into_iter().take(60).collect()).await;
+    let fault: Arc<Mutex<Option<String>>> = Arc::default();
+    let said = fault.clone();
     let server = Server::bind(Options {
         listen: ([127, 0, 0, 1], 0).into(),
         store: indexed.connect(),
@@ -41,13 +48,14 @@ async fn serve(max_lag: u64) -> Running {
         queue: queue(),
         metrics: None,
         health: None,
+        queue_fault: Arc::new(move || said.lock().unwrap().clone()),
         max_lag,
         workers: 1,
     })
     .unwrap();
     let (addr, stop) = (server.addr(), CancellationToken::new());
     let task = tokio::spawn(server.run(stop.clone()));
-    Running { addr, stop, task, indexed }
+    Running { addr, stop, task, indexed, fault }
 }
 
 impl Running {
@@ -137,6 +145,12 @@ async fn readiness_says_what_is_amiss() {
     let ready = running.send("GET", "/readyz", "", "").await;
     assert_eq!((ready.status, ready.json()), (200, json!({ "status": "ready", "lag": 0 })));
 
+    *running.fault.lock().unwrap() = Some("the queue `q` has no leader".to_owned());
+    let queue = running.send("GET", "/readyz", "", "").await;
+    let said = (queue.json()["reason"].clone(), queue.json()["message"].clone());
+    assert_eq!((queue.status, said), (503, (json!("queue"), json!("the queue `q` has no leader"))));
+    *running.fault.lock().unwrap() = None;
+
     let two = capture().into_iter().skip(100).take(2).map(Into::into);
     running.indexed.append(two.collect()).await;
     let behind = running.send("GET", "/readyz", "", "").await;
@@ -166,6 +180,7 @@ async fn a_taken_address_is_one_clear_sentence() {
         queue: queue(),
         metrics: None,
         health: None,
+        queue_fault: Arc::new(|| None),
         max_lag: 0,
         workers: 1,
     };

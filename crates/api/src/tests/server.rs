@@ -59,6 +59,7 @@ impl Serving {
             queue: queue(),
             metrics: None,
             health: None,
+            queue_fault: Arc::new(|| None),
             max_lag: 1_000,
             workers: 2,
         };

@@ -24,12 +24,12 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let (sources, marks) = (store.sources().await?, store.watermarks().await?);
     // The status of the rest is of use while the broker is away, too.
     let depth = match reach::queue(&context.config).await {
-        Ok(queue) => queue.depth().await.map_err(|error| error.to_string()),
+        Ok(queue) => depth(&queue).await.map_err(|error| error.to_string()),
         Err(error) => Err(format!("{error:#}")),
     };
     if args.json {
         let value = json!({
-            "network": context.config.network,
+            "network": reach::network(&context.config)?,
             "head": head.0,
             "parked": parked,
             "queue": match &depth {
@@ -58,6 +58,12 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         say!("{}", projection_line(mark, head))?;
     }
     Ok(())
+}
+
+/// A queue without a leader has a depth, too: it is asked whether it works first.
+async fn depth(queue: &ingest::Queue) -> ingest::Result<ingest::Depth> {
+    queue.check_leader().await?;
+    queue.depth().await
 }
 
 fn source_json(source: &Source) -> Value {

@@ -158,6 +158,7 @@ async fn with_services(
         amqp_url: config.queue.url.as_ref().map(|url| url.expose().to_owned()),
         http_url: Some(http_url.clone()),
         node_url: devnet.as_ref().map(Devnet::grpc_url),
+        network: Some(config.network.clone()),
     };
     services.announce(announcement)?;
 
@@ -204,6 +205,7 @@ async fn prepare(
 ) -> anyhow::Result<Prepared> {
     let store = reach::connect(config, database_url).await?;
     let migrated = store.migrate().await?;
+    store.check_network(&config.network).await?;
     store.extend_partitions().await?;
     let login = match services.reader_login()? {
         Some(login) => {
@@ -224,7 +226,7 @@ async fn open_queue(config: &Config, services: &Services) -> anyhow::Result<Queu
         Some(url) => url.expose().to_owned(),
         None => services.wait_amqp().await?.to_owned(),
     };
-    Ok(Queue::connect(&url).await?)
+    Ok(Queue::connect(&url, config.names()?, &config.network).await?)
 }
 
 /// The capture is compiled in and laid down as a file, because a network plays files.

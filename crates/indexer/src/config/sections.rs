@@ -54,6 +54,8 @@ pub struct Database {
 pub struct Queue {
     /// The broker; None for the embedded one.
     pub url: Option<SecretUrl>,
+    /// What the names of its exchanges and queues begin with.
+    pub prefix: String,
     /// How many envelopes go into one message at most.
     pub page_envelopes: u32,
     /// How many bytes of envelopes go into one message at most.
@@ -194,6 +196,9 @@ impl Config {
             let url = url.as_ref().filter(|url| !pairs(url));
             scheme(key, url, &["postgres://", "postgresql://"])?;
         }
+        ingest::queue::check_network_name(&self.network)
+            .map_err(|error| ConfigError::Usage(error.to_string()))?;
+        self.names()?;
         scheme("queue.url", self.queue.url.as_ref(), &["amqp://", "amqps://"])?;
         let listen = self.http.listen;
         if self.is_public() && !self.http.public && self.api.keys != Keys::Required {
@@ -213,6 +218,15 @@ impl Config {
     /// A sentence that names the key that is wrong.
     pub fn retention_rules(&self) -> Result<Vec<store::erase::Rule>, ConfigError> {
         retention::rules(&self.retention)
+    }
+
+    /// The names of exchanges and queues.
+    ///
+    /// # Errors
+    /// When the prefix is unusable.
+    pub fn names(&self) -> Result<ingest::Names, ConfigError> {
+        ingest::Names::prefixed(&self.queue.prefix)
+            .map_err(|error| ConfigError::Usage(error.to_string()))
     }
 
     /// Is this for others than those on this machine?

@@ -72,6 +72,8 @@ pub const METRICS: &[Metric] = &[
     metric(Kind::Histogram, "xmtp_indexer_projection_page_seconds", "", "Time that a page of the log took to project, in seconds."),
     metric(Kind::Gauge, "xmtp_indexer_publisher_blocked", "", "1 while RabbitMQ blocks the publisher (an alarm of memory or disk), else 0."),
     metric(Kind::Counter, "xmtp_indexer_publisher_reconnects_total", "reason", "Connections of the publisher that ended and were opened again."),
+    metric(Kind::Counter, "xmtp_indexer_publisher_resent_total", "reason", "Pages that RabbitMQ refused (nack) or had no queue for, and that were sent again alone."),
+    metric(Kind::Gauge, "xmtp_indexer_queue_working", "", "1 while the queue delivers, confirms or answers checks, 0 while it does not; absent before the first answer."),
     metric(Kind::Counter, "xmtp_indexer_replayed_pages_total", "", "Pages that were read to replay what subscribers had missed."),
     metric(Kind::Counter, "xmtp_indexer_role_restarts_total", "role", "Failures of a role after which it was started again."),
     metric(Kind::Gauge, "xmtp_indexer_role_running", "role", "1 while a role runs, 0 while it is being restarted or has ended."),

@@ -1,7 +1,7 @@
-//! Pages out of the queue: one connection, one channel, and the deliveries that belong to it.
+//! Consuming pages: one connection, one channel, and the deliveries that belong to it.
 //!
-//! A delivery's tag means something on its own channel only. A [`Session`] keeps both together: when the channel dies the
-//! session dies, its tags with it, and the broker hands the pages out again. So a stale tag cannot reach a new channel.
+//! A delivery tag is valid on its own channel only. A [`Session`] keeps both together: when the channel closes the session
+//! ends, its tags with it, and the broker delivers the pages again. So a stale tag cannot reach a new channel.
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -9,10 +9,10 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 
-use super::{Queue, channel, topology, within};
+use super::{PATIENCE, Queue, channel, topology, within};
 use crate::error::{Error, Result};
 
-/// A message taken from the queue and not settled yet.
+/// A message that was delivered and is not settled yet.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) tag: u64,
@@ -31,11 +31,11 @@ impl Session {
     /// Starts consuming with at most `prefetch` deliveries unsettled.
     pub(crate) async fn open(queue: &Queue, prefetch: u16) -> Result<Self> {
         let connection = queue.open("worker").await?;
-        within("start consuming", async {
+        within("start consuming", PATIENCE, async {
             let channel = channel(&connection).await?;
             topology::declare(&channel, queue.names()).await?;
             let failed = |error| Error::broker("start consuming", error);
-            // Before consuming: without a bound the broker sends everything it has.
+            // Before consuming: without a bound the broker sends all it has.
             channel.basic_qos(prefetch, BasicQosOptions::default()).await.map_err(failed)?;
             let consumer = channel
                 .basic_consume(

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::consumer::Session;
 use super::publisher::{Publisher, PublisherOptions};
-use super::testing::{clean_up, delete_index, queue};
+use super::testing::{self, clean_up, delete_index, queue};
 use super::{Queue, channel, page, topology};
 
 fn page_of(n: u64) -> Page {
@@ -37,7 +37,7 @@ async fn publish(queue: &Queue, pages: std::ops::Range<u64>) {
 async fn take(session: &mut Session) -> (u64, u64, bool) {
     let delivery =
         tokio::time::timeout(Duration::from_secs(20), session.next()).await.unwrap().unwrap();
-    let page = page::decode(delivery.body).unwrap();
+    let page = page::decode(delivery.body, testing::NETWORK).unwrap();
     (delivery.tag, page.records[0].envelope.timestamp_ns, delivery.redelivered)
 }
 
@@ -150,8 +150,8 @@ async fn no_more_is_handed_out_than_asked_for() {
 #[tokio::test]
 async fn a_broker_that_is_away_fills_the_spill_and_no_more() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let queue =
-        Queue::at(&format!("amqp://127.0.0.1:{port}/%2f"), super::Names::default()).unwrap();
+    let queue = Queue::at(&format!("amqp://127.0.0.1:{port}/%2f"), super::Names::default(), "test")
+        .unwrap();
     let options =
         PublisherOptions { spill_bytes: page::MAX_BODY_BYTES, ..PublisherOptions::default() };
     let stop = CancellationToken::new();

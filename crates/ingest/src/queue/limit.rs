@@ -1,4 +1,4 @@
-//! The queue with nothing at either end: what no ingest can beat. For `bench` alone.
+//! Throughput of the queue alone, without node and database: an upper bound for ingest. For `bench` alone.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Queue, consumer::Session, page, publisher::Publisher, publisher::PublisherOptions};
 use crate::error::Result;
 
-/// Publishes pages with confirms, takes them back, decodes and acknowledges them; tells how long that took.
+/// Publishes pages with confirms, takes them back, decodes and acknowledges them; returns how long that took.
 ///
 /// # Errors
 /// When the broker fails.
@@ -31,7 +31,7 @@ pub async fn measure(queue: &Queue, pages: Vec<Page>) -> Result<Duration> {
     let consume = async {
         for taken in 1..=count {
             let delivery = session.next().await?;
-            page::decode(delivery.body).ok();
+            page::decode(delivery.body, queue.network()).ok();
             if taken % 16 == 0 || taken == count {
                 session.ack_through(delivery.tag).await?;
             }

@@ -1,126 +1,86 @@
-//! The RabbitMQ side: pages go in confirmed, and come out to be acknowledged.
+//! The RabbitMQ side: pages are published with confirms, consumed, and acknowledged.
 
 pub mod limit;
 pub mod page;
 pub mod publisher;
 
+mod address;
 pub(crate) mod consumer;
+mod health;
 pub(crate) mod settle;
 pub(crate) mod topology;
 pub(crate) mod window;
 
 #[cfg(test)]
+mod address_tests;
+#[cfg(test)]
 mod edge_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 
-use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lapin::options::QueueDeclareOptions;
-use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 
+use self::address::Address;
 use crate::error::{Error, Result};
+use health::Monitor;
+pub use health::{Depth, Health};
 pub use topology::Names;
 
-/// How long the broker gets for one answer while connecting and declaring.
+/// How long the broker gets for one answer after connecting.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A broker and the names in it. Cheap to clone; each publisher and each consumer opens its own connection, so that a
-/// broker that blocks publishers does not stop consumers.
-#[derive(Clone)]
+/// A broker, the names in it, and the network whose pages they hold. Cheap to clone; each publisher and each consumer opens
+/// its own connection, so that a broker that blocks publishers does not stop consumers.
+#[derive(Clone, Debug)]
 pub struct Queue {
-    uri: Arc<AMQPUri>,
+    address: Arc<Address>,
     names: Arc<Names>,
-}
-
-impl std::fmt::Debug for Queue {
-    /// Never prints the password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let authority = &self.uri.authority;
-        write!(f, "Queue({}:{}/{})", authority.host, authority.port, self.uri.vhost)
-    }
-}
-
-/// How much is waiting.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Depth {
-    /// Pages that no worker has taken. AMQP does not tell how many are taken and unacknowledged.
-    pub ready: u32,
-    /// Workers that take pages.
-    pub consumers: u32,
-    /// Pages that the broker gave up on.
-    pub parked: u32,
+    network: Arc<str>,
+    /// Index of the node that answered last: the next connection begins there.
+    preferred: Arc<AtomicUsize>,
+    monitor: Arc<Monitor>,
 }
 
 impl Queue {
-    /// Reaches the broker once and declares everything, so that a wrong address, user or queue is told at the start.
+    /// Connects once and declares everything, so that a wrong address, user or queue shows at the start.
     ///
     /// # Errors
-    /// When the broker cannot be reached or will not declare what is needed.
-    pub async fn connect(url: &str) -> Result<Self> {
-        let queue = Self::at(url, Names::default())?;
+    /// When no node of the broker can be reached, or the broker refuses to declare what is needed.
+    pub async fn connect(url: &str, names: Names, network: &str) -> Result<Self> {
+        let queue = Self::at(url, names, network)?;
         queue.declare().await?;
         Ok(queue)
     }
 
-    /// The same without asking the broker anything: publishers and workers wait for it.
+    /// Parses the address without connecting: publishers and workers wait for the broker.
     ///
     /// # Errors
-    /// When the address cannot be read.
-    pub fn at(url: &str, names: Names) -> Result<Self> {
-        let mut uri =
-            AMQPUri::from_str(url).map_err(|error| Error::Address(error.replace(url, "…")))?;
-        // Notices a dead peer within half a minute when nothing else does.
-        uri.query.heartbeat.get_or_insert(15);
-        uri.query.connection_timeout.get_or_insert(10_000);
-        Ok(Self { uri: Arc::new(uri), names: Arc::new(names) })
+    /// When the address cannot be parsed, or the network's name is empty or longer than 255 bytes.
+    pub fn at(url: &str, names: Names, network: &str) -> Result<Self> {
+        check_network_name(network)?;
+        Ok(Self {
+            address: Arc::new(Address::parse(url)?),
+            names: Arc::new(names),
+            network: network.into(),
+            preferred: Arc::default(),
+            monitor: Arc::default(),
+        })
     }
 
     /// Declares exchanges and queues; harmless when they exist.
     ///
     /// # Errors
-    /// When the broker cannot be reached or holds something else under one of the names.
+    /// When no node of the broker can be reached, or something else exists under one of the names.
     pub async fn declare(&self) -> Result<()> {
         let connection = self.open("declare").await?;
-        let declared = within("declare the queues", async {
-            let channel = channel(&connection).await?;
-            topology::declare(&channel, &self.names).await?;
-            done_with(&channel).await;
-            Ok(())
-        })
-        .await;
+        let declared = declare(&connection, &self.names).await;
         close(&connection).await;
         declared
-    }
-
-    /// What waits in the queue and what is parked.
-    ///
-    /// # Errors
-    /// When the broker cannot be reached or a queue is missing.
-    pub async fn depth(&self) -> Result<Depth> {
-        let connection = self.open("depth").await?;
-        let depth = within("read the queue's depth", async {
-            let channel = channel(&connection).await?;
-            let passive = QueueDeclareOptions::durable().passive();
-            let mut found = Vec::new();
-            for name in [&self.names.queue, &self.names.parked] {
-                let queue = channel
-                    .queue_declare(topology::short(name), passive, FieldTable::default())
-                    .await
-                    .map_err(|error| Error::broker("read the queue's depth", error))?;
-                found.push((queue.message_count(), queue.consumer_count()));
-            }
-            done_with(&channel).await;
-            let (ready, consumers) = found[0];
-            Ok(Depth { ready, consumers, parked: found[1].0 })
-        })
-        .await;
-        close(&connection).await;
-        depth
     }
 
     /// The names in use.
@@ -129,16 +89,74 @@ impl Queue {
         &self.names
     }
 
+    /// The network whose pages are published and consumed.
+    #[must_use]
+    pub fn network(&self) -> &str {
+        &self.network
+    }
+
+    /// Connects to the first node that accepts, beginning with the one that did last.
     pub(crate) async fn open(&self, role: &'static str) -> Result<Connection> {
-        let properties = ConnectionProperties::default()
-            .with_connection_name(format!("xmtp-indexer {role}").into());
-        within("connect to RabbitMQ", async {
-            Connection::connect_uri((*self.uri).clone(), properties)
+        let nodes = &self.address.nodes;
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut failures = Vec::new();
+        for index in (first..first + nodes.len()).map(|index| index % nodes.len()) {
+            match self.dial(&nodes[index], role).await {
+                Ok(connection) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Err(error) => failures.push((&nodes[index], error)),
+            }
+        }
+        match failures.pop() {
+            Some((_, error)) if failures.is_empty() => Err(error),
+            last => Err(Error::NoNode {
+                transient: failures.iter().chain(&last).any(|(_, error)| error.is_transient()),
+                reasons: (failures.into_iter().chain(last))
+                    .map(|(node, error)| format!("{}: {error}", address::target(node)))
+                    .collect::<Vec<_>>()
+                    .join("; "),
+            }),
+        }
+    }
+
+    async fn dial(&self, node: &AMQPUri, role: &'static str) -> Result<Connection> {
+        let name = format!("xmtp-indexer {role}");
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let failed = |error| Error::broker("connect to RabbitMQ", error);
+        let runtime = lapin::runtime::default_runtime().map_err(failed)?;
+        let limit = node.query.connection_timeout.map_or(PATIENCE, Duration::from_millis);
+        let tls = self.address.tls();
+        within("connect to RabbitMQ", limit, async {
+            Connection::connect_uri_with_config(node.clone(), properties, tls, runtime)
                 .await
-                .map_err(|error| Error::broker("connect to RabbitMQ", error))
+                .map_err(failed)
         })
         .await
     }
+}
+
+/// Checks that a network's name can stand in a page.
+///
+/// # Errors
+/// When it is empty, longer than 255 bytes, or has a NUL in it.
+pub fn check_network_name(network: &str) -> Result<()> {
+    match page::is_name(network) {
+        true => Ok(()),
+        false => Err(Error::NetworkName(network.to_owned())),
+    }
+}
+
+/// Declares exchanges and queues on a channel of its own.
+pub(crate) async fn declare(connection: &Connection, names: &Names) -> Result<()> {
+    within("declare the queues", PATIENCE, async {
+        let channel = channel(connection).await?;
+        topology::declare(&channel, names).await?;
+        done_with(&channel).await;
+        Ok(())
+    })
+    .await
 }
 
 /// A new channel on a connection.
@@ -146,24 +164,25 @@ pub(crate) async fn channel(connection: &Connection) -> Result<lapin::Channel> {
     connection.create_channel().await.map_err(|error| Error::broker("open a channel", error))
 }
 
-/// Ends a channel before its connection ends: a channel that is merely dropped says so too late, and the client library
-/// then reports an error that is none.
+/// Closes a channel before its connection: a channel that is merely dropped closes too late, and the client library then
+/// reports an error that is none.
 pub(crate) async fn done_with(channel: &lapin::Channel) {
     let _ = tokio::time::timeout(Duration::from_secs(5), channel.close(200, "done".into())).await;
 }
 
-/// Ends a connection politely, but not at any price: the broker may be gone.
+/// Closes a connection, and waits 5 s for it at most: the broker may be gone.
 pub(crate) async fn close(connection: &Connection) {
     let _ =
         tokio::time::timeout(Duration::from_secs(5), connection.close(200, "done".into())).await;
 }
 
-/// No answer of the broker is waited for without end.
+/// Bounds the wait for an answer of the broker.
 pub(crate) async fn within<T>(
     doing: &'static str,
+    limit: Duration,
     work: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    tokio::time::timeout(PATIENCE, work)
+    tokio::time::timeout(limit, work)
         .await
-        .unwrap_or(Err(Error::Silence { doing, seconds: PATIENCE.as_secs() }))
+        .unwrap_or(Err(Error::Silence { doing, seconds: limit.as_secs() }))
 }

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! message Page {
-//!   uint32 version = 1;              // 2
+//!   uint32 version = 1;              // 3; the first field of every version
 //!   string source = 2;
 //!   repeated Progress progress = 3;  // see below
 //!   repeated Record records = 4;
+//!   string network = 5;              // `network` of the configuration
 //! }
 //! message Progress {
 //!   string shard = 1;
@@ -21,6 +22,10 @@
 //! Progress states that everything of a shard up to a value is durable. It is published only after the broker has confirmed
 //! every page before it. So whichever worker commits it, and in whatever order, what it vouches for is in the log or in the
 //! queue.
+//!
+//! A page of another version or another network is not a bad page: a worker that meets one stops and leaves it in the queue
+//! ([`PageError::is_foreign`]). A change of the format that this decoder would misread raises the version; a new field that it
+//! may skip does not.
 
 use bytes::{Buf, Bytes};
 use prost::Message;
@@ -38,7 +43,10 @@ pub const MAX_RECORDS: usize = 8_192;
 pub const MAX_SHARDS: usize = 1_024;
 /// The longest name of a source or a shard.
 const MAX_NAME_BYTES: usize = 255;
-const VERSION: u32 = 2;
+/// The version that is written and read.
+pub const VERSION: u32 = 3;
+/// A body whose version is larger is no page: versions are counted by hand.
+const MAX_VERSION: u64 = 10_000;
 
 /// Why a body is not a page.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,9 +60,24 @@ pub enum PageError {
     /// More than [`MAX_SHARDS`].
     #[error("progress of more than {MAX_SHARDS} shards")]
     TooManyShards,
-    /// Written by another program, or by another version of this one.
-    #[error("version {0}; this program reads version {VERSION}")]
+    /// Written by another version of this program.
+    #[error(
+        "a page of format version {0}, and this worker reads version {VERSION}: run the worker of the release that wrote it"
+    )]
     Version(u32),
+    /// A page of another network.
+    #[error(
+        "a page of the network {page:?}, and this worker indexes {ours:?}: correct `network`, or give each network a queue.prefix of its own"
+    )]
+    Network {
+        /// The network in the page.
+        page: String,
+        /// The network that was expected.
+        ours: String,
+    },
+    /// The name of the network is missing, longer than 255 bytes, not UTF-8, or has a NUL in it.
+    #[error("the network has no usable name")]
+    NetworkName,
     /// The name of the source is missing, longer than 255 bytes, not UTF-8, or has a NUL in it.
     #[error("the source has no usable name")]
     Source,
@@ -64,6 +87,14 @@ pub enum PageError {
     /// Not protobuf, or not these messages.
     #[error("not a page: {0}")]
     Malformed(String),
+}
+
+impl PageError {
+    /// Whether the body is a page that another worker can take, in contrast to one that no worker ever can.
+    #[must_use]
+    pub fn is_foreign(&self) -> bool {
+        matches!(self, Self::Version(_) | Self::Network { .. })
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -76,6 +107,8 @@ struct Body {
     progress: Vec<Progress>,
     #[prost(message, repeated, tag = "4")]
     records: Vec<Record>,
+    #[prost(string, tag = "5")]
+    network: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -96,11 +129,14 @@ struct Record {
     sequence: Option<u64>,
 }
 
-/// Encodes a page.
+/// Encodes a page of a network.
 ///
 /// # Errors
 /// When [`decode`] would refuse the bytes.
-pub fn encode(page: Page) -> Result<Bytes, PageError> {
+pub fn encode(page: Page, network: &str) -> Result<Bytes, PageError> {
+    if !is_name(network) {
+        return Err(PageError::NetworkName);
+    }
     if !is_name(&page.source) {
         return Err(PageError::Source);
     }
@@ -119,6 +155,7 @@ pub fn encode(page: Page) -> Result<Bytes, PageError> {
         source: page.source,
         progress: progress.map(|one| Progress { shard: one.shard, upto: one.upto }).collect(),
         records: page.records.into_iter().map(Record::from).collect(),
+        network: network.to_owned(),
     };
     let length = body.encoded_len();
     if length > MAX_BODY_BYTES {
@@ -127,24 +164,23 @@ pub fn encode(page: Page) -> Result<Bytes, PageError> {
     Ok(body.encode_to_vec().into())
 }
 
-/// Decodes a page; its envelopes are slices of the body.
+/// Decodes a page of a network; its envelopes are slices of the body.
 ///
 /// # Errors
-/// Why the body is not a page. Never panics, and never takes more than a few times the body's size in memory.
-pub fn decode(mut body: Bytes) -> Result<Page, PageError> {
+/// Why the body is not such a page. Never panics, and never takes more than a few times the body's size in memory.
+pub fn decode(mut body: Bytes, network: &str) -> Result<Page, PageError> {
     if body.len() > MAX_BODY_BYTES {
         return Err(PageError::TooLong(body.len()));
     }
-    let mut version = 0;
+    // Before anything else is read: another version may have other fields under the same tags.
+    let version = version(&mut body)?;
+    if version != VERSION {
+        return Err(PageError::Version(version));
+    }
     let mut page = Page { source: String::new(), progress: Vec::new(), records: Vec::new() };
+    let mut of_network = String::new();
     while body.has_remaining() {
         match decode_key(&mut body).map_err(malformed)? {
-            (1, WireType::Varint) => {
-                let value = decode_varint(&mut body).map_err(malformed)?;
-                version = u32::try_from(value).unwrap_or(u32::MAX);
-            }
-            // Another version may have other fields under these tags: its bodies must not look malformed.
-            _ if version != 0 && version != VERSION => break,
             (2, WireType::LengthDelimited) => {
                 let name = delimited(&mut body)?;
                 page.source = std::str::from_utf8(&name).map_err(|_| PageError::Source)?.to_owned();
@@ -166,23 +202,43 @@ pub fn decode(mut body: Bytes) -> Result<Page, PageError> {
                 let record = Record::decode(delimited(&mut body)?).map_err(malformed)?;
                 page.records.push(record.try_into()?);
             }
+            (5, WireType::LengthDelimited) => {
+                let name = delimited(&mut body)?;
+                let name = std::str::from_utf8(&name).map_err(|_| PageError::NetworkName)?;
+                name.clone_into(&mut of_network);
+            }
             (tag, wire_type) => {
                 skip_field(wire_type, tag, &mut body, DecodeContext::default())
                     .map_err(malformed)?;
             }
         }
     }
-    if version != VERSION {
-        return Err(PageError::Version(version));
-    }
     if !is_name(&page.source) {
         return Err(PageError::Source);
+    }
+    if !is_name(&of_network) {
+        return Err(PageError::NetworkName);
+    }
+    if of_network != network {
+        return Err(PageError::Network { page: of_network, ours: network.to_owned() });
     }
     Ok(page)
 }
 
-/// Names end up in columns of type text, which take no NUL.
-fn is_name(name: &str) -> bool {
+/// Reads the version, with which the body of every version begins.
+fn version(body: &mut Bytes) -> Result<u32, PageError> {
+    let wrong = || PageError::Malformed("it does not begin with a version".into());
+    match decode_key(body) {
+        Ok((1, WireType::Varint)) => match decode_varint(body) {
+            Ok(version @ 1..=MAX_VERSION) => u32::try_from(version).map_err(|_| wrong()),
+            _ => Err(wrong()),
+        },
+        _ => Err(wrong()),
+    }
+}
+
+/// Names are stored in columns of type text, which take no NUL.
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains('\0')
 }
 

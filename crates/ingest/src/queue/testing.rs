@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOptions};
 
 use super::{Names, Queue, channel, close, topology};
+
+/// The network of all test queues.
+pub(crate) const NETWORK: &str = "test";
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
@@ -17,7 +20,7 @@ pub(crate) fn broker_url() -> String {
 /// A queue that no other test uses.
 pub(crate) async fn queue() -> Queue {
     let prefix = format!("test-{}-{}", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
-    let queue = Queue::at(&broker_url(), Names::prefixed(&prefix)).unwrap();
+    let queue = Queue::at(&broker_url(), Names::prefixed(&prefix).unwrap(), NETWORK).unwrap();
     queue.declare().await.unwrap();
     queue
 }
@@ -30,6 +33,15 @@ pub(crate) async fn delete_index(queue: &Queue) {
         .queue_delete(topology::short(&queue.names().queue), QueueDeleteOptions::default())
         .await
         .unwrap();
+    close(&connection).await;
+}
+
+/// Empties the index queue.
+pub(crate) async fn purge(queue: &Queue) {
+    let connection = queue.open("test").await.unwrap();
+    let channel = channel(&connection).await.unwrap();
+    let name = topology::short(&queue.names().queue);
+    channel.queue_purge(name, QueuePurgeOptions::default()).await.unwrap();
     close(&connection).await;
 }
 

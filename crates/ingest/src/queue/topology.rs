@@ -1,4 +1,4 @@
-//! What the broker must hold: declared at every start, the same each time.
+//! Exchanges and queues, declared by every publisher and worker with the same arguments.
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -6,37 +6,53 @@ use lapin::{Channel, ExchangeKind};
 
 use crate::error::{Error, Result};
 
-/// Deliveries of one message before the broker gives up on it. A crash loop of ours counts, so it must never be reached by
-/// one; and it must be stated, since RabbitMQ 4 has a low one by default.
-const DELIVERY_LIMIT: i32 = 1_000;
+/// Deliveries of one message before the broker dead-letters it. Every start of a worker that cannot read a page counts, and so
+/// does every check of the queue while nobody consumes. A page must survive months of either; and the limit must be stated,
+/// since RabbitMQ 4 has a low one by default.
+const DELIVERY_LIMIT: i32 = 1_000_000;
 
-/// Routing keys: of pages for the log, and of what the broker gave up on.
+/// The longest prefix of names; what is appended to it must fit into the 255 bytes of a name in AMQP.
+const MAX_PREFIX_BYTES: usize = 200;
+
+/// Routing keys of pages for the log, and of dead letters.
 pub(crate) const INDEX: &str = "index";
 const PARKED: &str = "parked";
 
-/// The names of what is declared. They are part of the contract with users, so only tests choose others.
+/// The names of exchanges and queues. Networks that share a broker have prefixes of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// Where pages are published to.
+    /// The exchange that pages are published to.
     pub exchange: String,
-    /// Where workers take them from.
+    /// The queue that workers consume.
     pub queue: String,
-    /// Exchange and queue of what the broker gave up on.
+    /// Exchange and queue of dead letters.
     pub parked: String,
-    /// What is newly in the log, for anyone's own consumers.
+    /// The exchange that announces what is newly in the log, for consumers of others.
     pub indexed: String,
 }
 
 impl Default for Names {
     fn default() -> Self {
-        Self::prefixed("xmtp")
+        Self::from_prefix("xmtp")
     }
 }
 
 impl Names {
-    /// Names under another first word, so that tests can share a broker.
-    #[must_use]
-    pub fn prefixed(prefix: &str) -> Self {
+    /// Names that begin with a prefix.
+    ///
+    /// # Errors
+    /// When the prefix is empty, longer than 200 bytes, has characters other than ASCII letters, digits, `.`, `_` and `-`, or
+    /// begins with `amq.`, which RabbitMQ keeps for itself.
+    pub fn prefixed(prefix: &str) -> Result<Self> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let fits = (1..=MAX_PREFIX_BYTES).contains(&prefix.len());
+        if !fits || !prefix.bytes().all(allowed) || prefix.starts_with("amq.") {
+            return Err(Error::Prefix(prefix.to_owned()));
+        }
+        Ok(Self::from_prefix(prefix))
+    }
+
+    fn from_prefix(prefix: &str) -> Self {
         Self {
             exchange: format!("{prefix}.envelopes"),
             queue: format!("{prefix}.envelopes.index"),
@@ -56,7 +72,7 @@ fn quorum() -> FieldTable {
     arguments
 }
 
-/// Nothing may be dropped between the two queues: at-least-once dead-lettering, which needs `reject-publish`.
+/// Dead-lettering is at-least-once, so that nothing is dropped between the two queues. It needs `reject-publish`.
 fn index_arguments(names: &Names) -> FieldTable {
     let mut arguments = quorum();
     arguments.insert("x-dead-letter-exchange".into(), text(&names.parked));
@@ -67,7 +83,7 @@ fn index_arguments(names: &Names) -> FieldTable {
     arguments
 }
 
-/// Declares everything. What exists with the same settings is left alone.
+/// Declares everything. What exists with the same arguments is left alone.
 pub(crate) async fn declare(channel: &Channel, names: &Names) -> Result<()> {
     for (name, kind) in [
         (&names.exchange, ExchangeKind::Direct),
@@ -104,4 +120,21 @@ pub(crate) async fn declare(channel: &Channel, names: &Names) -> Result<()> {
 
 pub(crate) fn short(name: &str) -> ShortString {
     name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_what_every_broker_takes() {
+        for prefix in ["xmtp", "dev.xmtp-2_b", &"a".repeat(200)] {
+            assert_eq!(Names::prefixed(prefix).unwrap().queue, format!("{prefix}.envelopes.index"));
+        }
+        for prefix in ["", "a b", "ü", "amq.x", "a\0", &"a".repeat(201)] {
+            let error = Names::prefixed(prefix).unwrap_err().to_string();
+            assert!(error.contains("queue.prefix"), "{error}");
+        }
+        assert_eq!(Names::default(), Names::prefixed("xmtp").unwrap());
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 use store::{Options, Origin, Page, Position, Progress, Record, Store};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Worker, WorkerOptions};
 use crate::error::Result;
 use crate::queue::publisher::{Publisher, PublisherOptions};
-use crate::queue::{Queue, testing};
+use crate::queue::{Depth, Queue, page as body, testing};
 
 /// A database and a queue of its own.
 struct World {
@@ -47,6 +47,19 @@ impl World {
     fn publisher(&self) -> Publisher {
         let token = CancellationToken::new();
         Publisher::start(self.queue.clone(), PublisherOptions::default(), token).0
+    }
+
+    /// Waits until the queue is as it should be.
+    async fn depth_becomes(&self, what: &str, wanted: impl Fn(Depth) -> bool) {
+        let mut depth = Depth::default();
+        for _ in 0..600 {
+            depth = self.queue.depth().await.unwrap();
+            if wanted(depth) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{what}: {depth:?}");
     }
 
     async fn head_reaches(&self, position: i64) {
@@ -159,7 +172,8 @@ async fn while_the_database_is_away_pages_stay_and_then_arrive(
         publisher.send_page(page(vec![record("t", n)])).await.unwrap();
     }
     publisher.confirmed(200).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // It has taken pages, cannot store them, and holds them.
+    world.depth_becomes("a worker holds what it cannot store", |depth| depth.ready < 199).await;
     assert!(!working.is_finished(), "a worker outlives the database");
     assert_eq!(world.queue.depth().await.unwrap().parked, 0);
 
@@ -171,30 +185,98 @@ async fn while_the_database_is_away_pages_stay_and_then_arrive(
     world.clean_up().await;
 }
 
+/// Holds the row that every append locks, so that commits wait.
+async fn hold_commits(options: &PgConnectOptions) -> PgConnection {
+    let mut holder = options.connect().await.unwrap();
+    sqlx::raw_sql("begin; select from ground.head for update").execute(&mut holder).await.unwrap();
+    holder
+}
+
+/// A worker is dropped while it has pages in a commit that has not come to an end, as a crash would do it.
 #[sqlx::test(migrator = "store::migrate::MIGRATOR")]
 async fn what_a_worker_had_taken_when_it_was_stopped_is_done_by_the_next(
     _: PgPoolOptions,
     options: PgConnectOptions,
 ) {
-    let world = World::on(options).await;
+    let world = World::on(options.clone()).await;
     let publisher = world.publisher();
-    let mut stopped = 0;
-    for round in 0..4 {
-        let token = CancellationToken::new();
-        let working = world.work(&token);
+    for round in 1..=3 {
         for n in 0..300 {
             publisher.send_page(page(vec![record("t", round * 300 + n)])).await.unwrap();
         }
-        // The task is dropped wherever it is, as a crash would.
+        publisher.confirmed(publisher.last_sent()).await.unwrap();
+        let holder = hold_commits(&options).await;
+        let waiting = u32::try_from(round * 300).unwrap();
+        let working = world.work(&CancellationToken::new());
+        world.depth_becomes("pages are taken", |depth| depth.ready < waiting).await;
         working.abort();
-        stopped += u32::from(working.await.is_err());
+        assert!(working.await.unwrap_err().is_cancelled(), "it was in the middle of its work");
+        world.depth_becomes("and are in the queue again", |depth| depth.ready == waiting).await;
+        // What the worker had begun ends with its connection, and not with the lock.
+        holder.close().await.unwrap();
+        assert_eq!(world.store.parked_count().await.unwrap(), 0);
     }
-    assert_eq!(stopped, 4, "each was stopped in the middle");
     let token = CancellationToken::new();
     let working = world.work(&token);
-    world.head_reaches(1_200).await;
+    world.head_reaches(900).await;
+    world.depth_becomes("everything is acknowledged", |depth| depth.ready == 0).await;
     token.cancel();
     working.await.unwrap().unwrap();
-    assert_eq!(world.store.head().await.unwrap(), Position(1_200));
+    assert_eq!(world.store.head().await.unwrap(), Position(900));
+    assert_eq!(world.queue.depth().await.unwrap().ready, 0);
+    world.clean_up().await;
+}
+
+/// Pages before the foreign one are stored; it and all behind it stay in the queue, for a worker that can read it.
+#[sqlx::test(migrator = "store::migrate::MIGRATOR")]
+async fn a_page_of_another_version_or_network_stays_in_the_queue_and_the_worker_says_why(
+    _: PgPoolOptions,
+    options: PgConnectOptions,
+) {
+    let world = World::on(options).await;
+    let later = Bytes::from_static(&[0x08, 9, 0x12, 1, b'?', 0xff]);
+    let of_another = body::encode(page(vec![record("t", 7)]), "mainnet").unwrap();
+    for (foreign, parts) in [
+        (later, ["format version 9", "reads version 3"]),
+        (of_another, ["the network \"mainnet\"", "queue.prefix"]),
+    ] {
+        let head = world.store.head().await.unwrap().0;
+        let publisher = world.publisher();
+        publisher.send_page(page(vec![record("before", head.cast_unsigned())])).await.unwrap();
+        publisher.send(foreign.clone()).await.unwrap();
+        publisher.send_page(page(vec![record("behind", head.cast_unsigned())])).await.unwrap();
+        publisher.confirmed(3).await.unwrap();
+        // However often it is started.
+        for _ in 0..3 {
+            let working = world.work(&CancellationToken::new());
+            let stopped = tokio::time::timeout(Duration::from_secs(60), working).await;
+            let error = stopped.expect("the worker stops").unwrap().unwrap_err().to_string();
+            for part in parts {
+                assert!(error.contains(part), "{error}");
+            }
+            assert!(error.ends_with("the page stays in the queue"), "{error}");
+            world.depth_becomes("both are in the queue", |depth| depth.ready == 2).await;
+            assert_eq!(world.store.head().await.unwrap(), Position(head + 1));
+        }
+        let depth = world.queue.depth().await.unwrap();
+        assert_eq!((world.store.parked_count().await.unwrap(), depth.parked), (0, 0));
+        testing::purge(&world.queue).await;
+    }
+    world.clean_up().await;
+}
+
+#[sqlx::test(migrator = "store::migrate::MIGRATOR")]
+async fn a_database_of_another_network_takes_nothing(_: PgPoolOptions, options: PgConnectOptions) {
+    let world = World::on(options).await;
+    world.store.claim_network("mainnet").await.unwrap();
+    let publisher = world.publisher();
+    publisher.send_page(page(vec![record("t", 1)])).await.unwrap();
+    publisher.confirmed(1).await.unwrap();
+    let working = world.work(&CancellationToken::new());
+    let stopped = tokio::time::timeout(Duration::from_secs(60), working).await;
+    let error = stopped.expect("the worker stops").unwrap().unwrap_err().to_string();
+    assert!(error.contains("mainnet") && error.contains("\"test\""), "{error}");
+    assert_eq!(world.store.head().await.unwrap(), Position(0));
+    assert_eq!(world.queue.depth().await.unwrap().ready, 1);
     world.clean_up().await;
 }
