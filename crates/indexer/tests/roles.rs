@@ -224,8 +224,9 @@ fn up_outlives_its_reader_and_restarts_of_postgresql_in_catch_up() {
     let http = http.trim_start_matches("http://");
     until("it is ready", || get(http, "/readyz").is_some_and(|answer| answer.contains("ready\"")));
     assert!(get(http, "/healthz").unwrap().starts_with("HTTP/1.1 200"));
-    let slowest = sql(&url, "select count(*) > 3000 from derived.envelopes");
-    assert_eq!(slowest, "t");
+    until("projections have caught up", || {
+        sql(&url, "select count(*) > 3000 from derived.envelopes") == "t"
+    });
     process.terminate();
     let (code, said) = process.ended();
     assert_eq!(code, Some(0), "{said}");

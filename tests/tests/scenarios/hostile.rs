@@ -174,7 +174,10 @@ fn import(world: &World, lines: &[&Value]) -> (Vec<Sent>, Vec<(String, String)>)
     let file = folder.write("lines.ndjson", &texts.join("\n"));
     let printed = world.command(&["import", file.to_str().unwrap(), "--skip-bad-lines"]);
     assert!(printed.contains(&format!("{} envelopes", taken.len())), "{printed}");
-    assert!(printed.contains(&format!("{} lines were no envelopes", refused.len())), "{printed}");
+    assert!(
+        printed.contains(&format!("{} lines or objects were no envelopes", refused.len())),
+        "{printed}"
+    );
     let again = taken.iter().map(|sent| Sent {
         label: format!("{} (with others)", sent.label),
         envelope: sent.envelope.clone(),
