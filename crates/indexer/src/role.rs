@@ -49,8 +49,7 @@ pub fn start_pull(
 
 /// Starts a worker, which moves pages from the queue into the log.
 pub fn start_index(roles: &mut Roles, queue: &Queue, store: &Store, config: &Config) {
-    let options = WorkerOptions { prefetch: config.queue.prefetch, ..WorkerOptions::default() };
-    let worker = Worker { queue: queue.clone(), store: store.clone(), options };
+    let worker = Worker { queue: queue.clone(), store: store.clone(), options: indexing(config) };
     roles.start(Step::Index, "index", move |stop| worker.clone().run(stop));
 }
 
@@ -152,13 +151,22 @@ async fn retain(store: Store, rules: Vec<Rule>) {
 }
 
 /// From the log to derived tables.
-pub fn project(store: Store, config: &Config) -> Projector {
+fn project(store: Store, config: &Config) -> Projector {
+    Projector::new(store, Arc::new(Verifier::default()), projecting(config))
+}
+
+/// How much goes into one transaction of a projector.
+fn projecting(config: &Config) -> store::projector::Config {
     let bounds = PageBounds {
         envelopes: i64::from(config.project.page_envelopes),
         bytes: i64::try_from(config.project.page_bytes).unwrap_or(i64::MAX),
     };
-    let config = store::projector::Config { bounds, ..Default::default() };
-    Projector::new(store, Arc::new(Verifier::default()), config)
+    store::projector::Config { bounds, ..Default::default() }
+}
+
+/// How much a worker takes.
+fn indexing(config: &Config) -> WorkerOptions {
+    WorkerOptions { prefetch: config.queue.prefetch, ..WorkerOptions::default() }
 }
 
 /// How full a page of the queue may be.
@@ -185,4 +193,28 @@ pub fn pulling(config: &Config) -> anyhow::Result<PullerOptions> {
         drain: CONFIRM_ON_STOP,
         ..PullerOptions::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shutdown::BUDGET;
+
+    #[test]
+    fn the_file_of_defaults_says_what_crates_do_without_it() {
+        let config = Config::defaults().unwrap();
+        assert_eq!(pages(&config).unwrap(), PageOptions::default());
+        assert_eq!(publishing(&config).unwrap(), PublisherOptions::default());
+        assert_eq!(indexing(&config), WorkerOptions::default());
+        let bounds = store::projector::Config::default().bounds;
+        assert_eq!(projecting(&config).bounds, bounds);
+        let readme = include_str!("../../ingest/README.md");
+        let spill = format!("{} MiB of spill", config.pull.spill_bytes >> 20);
+        assert!(readme.contains(&spill), "the README of ingest says another number: {spill}");
+    }
+
+    #[test]
+    fn a_puller_that_waits_for_confirms_ends_within_its_share_of_a_shutdown() {
+        assert!(pulling(&Config::defaults().unwrap()).unwrap().drain < BUDGET / 4);
+    }
 }

@@ -24,7 +24,7 @@ pub struct PageOptions {
 impl Default for PageOptions {
     /// Nine tenths of the broker's best rate, at a twelfth of the cost of single messages.
     fn default() -> Self {
-        Self { envelopes: 128, bytes: 120 << 10, linger: Duration::from_millis(5) }
+        Self { envelopes: 128, bytes: 128 << 10, linger: Duration::from_millis(5) }
     }
 }
 

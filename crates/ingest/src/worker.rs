@@ -31,7 +31,7 @@ pub struct WorkerOptions {
 impl Default for WorkerOptions {
     fn default() -> Self {
         Self {
-            prefetch: 64,
+            prefetch: 32,
             batch_envelopes: 4_096,
             batch_bytes: 4 << 20,
             linger: Duration::from_millis(5),

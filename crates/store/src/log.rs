@@ -146,7 +146,7 @@ impl Logged {
 }
 
 /// The bounds of one page of the log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageBounds {
     /// At most this many envelopes.
     pub envelopes: i64,

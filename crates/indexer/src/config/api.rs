@@ -8,6 +8,7 @@ use super::{ConfigError, sections::refuse};
 
 /// How the API is shown to its callers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Api {
     /// May callers ask what can be asked?
     pub introspection: bool,
@@ -81,6 +82,7 @@ pub enum Persisted {
 
 /// What one request may ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ApiLimits {
     /// Bytes of a body or a frame.
     pub body_bytes: usize,
@@ -104,6 +106,7 @@ pub struct ApiLimits {
 
 /// What one socket or event stream may do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ApiSockets {
     /// How long the initialisation may take.
     pub init_seconds: u64,

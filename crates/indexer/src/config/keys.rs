@@ -22,7 +22,11 @@ impl Keys {
     /// Taken from the settings themselves, so that no second list can disagree.
     pub(super) fn of(defaults: &Config) -> Result<Self, ConfigError> {
         let mut full = defaults.clone();
-        full.sources = vec![Source { kind: String::new(), url: SecretUrl::new(""), name: None }];
+        full.sources = vec![Source {
+            kind: String::new(),
+            url: SecretUrl::new(""),
+            name: Some(String::new()),
+        }];
         full.retention = vec![Retention::with_every_key()];
         let tree = serde_json::to_value(&full)
             .map_err(|error| ConfigError::Usage(format!("cannot list the settings: {error}")))?;
@@ -38,33 +42,6 @@ impl Keys {
 
     pub(super) fn kind(&self, key: &str) -> Option<Kind> {
         self.0.iter().find(|(known, _)| known == key).map(|(_, kind)| *kind)
-    }
-
-    /// The first key of a table that does not exist.
-    pub(super) fn unknown(&self, table: &toml::Table) -> Option<String> {
-        self.unknown_under("", table)
-    }
-
-    fn unknown_under(&self, under: &str, table: &toml::Table) -> Option<String> {
-        table.iter().find_map(|(name, value)| {
-            let key = join(under, name);
-            match value {
-                toml::Value::Table(inner) if self.is_section(&key) => {
-                    self.unknown_under(&key, inner)
-                }
-                toml::Value::Array(list) if self.kind(&key) == Some(Kind::List) => {
-                    let tables = list.iter().filter_map(toml::Value::as_table);
-                    tables.map(|inner| self.unknown_under(&key, inner)).find_map(|found| found)
-                }
-                _ if self.kind(&key).is_some() || self.is_section(&key) => None,
-                _ => Some(key),
-            }
-        })
-    }
-
-    fn is_section(&self, key: &str) -> bool {
-        let section = format!("{key}.");
-        self.0.iter().any(|(known, _)| known.starts_with(&section))
     }
 
     /// The key that looks most like this one.

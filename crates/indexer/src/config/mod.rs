@@ -10,10 +10,12 @@ mod load;
 mod retention;
 mod secret_url;
 mod sections;
+mod variables;
 
 pub use api::{Api, ApiLimits, ApiSockets, Persisted};
 pub use error::ConfigError;
-pub use load::{Overrides, Variables};
+pub use load::Overrides;
 pub use retention::Retention;
 pub use secret_url::SecretUrl;
 pub use sections::{Config, Database, Format, Http, Log, Metrics, Project, Pull, Queue, Source};
+pub use variables::Variables;

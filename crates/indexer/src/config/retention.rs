@@ -14,7 +14,10 @@ const LONGEST: Duration = Duration::from_secs(24 * 60 * 60 * 36_500);
 
 /// One rule, as the file states it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(expecting = "a rule of retention is a table of the configuration file: [[retention]]")]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a rule of retention is a table of the configuration file: [[retention]]"
+)]
 pub struct Retention {
     /// Only these generations, for example v1; all without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,12 +3,14 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
+use ingest::queue::page::{MAX_BODY_BYTES, MAX_RECORDS};
 use serde::{Deserialize, Serialize};
 
 use super::{Api, ConfigError, Retention, SecretUrl, api::Keys, listen, retention};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Config {
     /// The network that the database is about.
     pub network: String,
@@ -40,6 +42,7 @@ pub struct Config {
 
 /// PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Database {
     /// The database; None for the embedded one.
     pub url: Option<SecretUrl>,
@@ -51,6 +54,7 @@ pub struct Database {
 
 /// RabbitMQ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Queue {
     /// The broker; None for the embedded one.
     pub url: Option<SecretUrl>,
@@ -66,35 +70,17 @@ pub struct Queue {
     pub prefetch: u16,
 }
 
-/// A node to read from.
+/// A node to read from. On the command line and in the environment it is written `KIND=URL`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "SourceForm")]
+#[serde(deny_unknown_fields)]
 pub struct Source {
     /// Which API it speaks.
     pub kind: String,
     /// Where it is.
     pub url: SecretUrl,
     /// Its name in the database and in metrics; None to take it from the URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-}
-
-/// A table in the file; `KIND=URL` on the command line and in the environment.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SourceForm {
-    Text(String),
-    Table { kind: String, url: SecretUrl, name: Option<String> },
-}
-
-impl TryFrom<SourceForm> for Source {
-    type Error = String;
-
-    fn try_from(form: SourceForm) -> Result<Self, String> {
-        match form {
-            SourceForm::Table { kind, url, name } => Ok(Self { kind, url, name }),
-            SourceForm::Text(text) => text.parse(),
-        }
-    }
 }
 
 impl std::str::FromStr for Source {
@@ -114,6 +100,7 @@ impl std::str::FromStr for Source {
 
 /// The API and the dashboard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Http {
     /// Where they are served.
     #[serde(deserialize_with = "listen::address")]
@@ -124,6 +111,7 @@ pub struct Http {
 
 /// From nodes to the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pull {
     /// How many bytes a puller holds while the broker is slow.
     pub spill_bytes: u64,
@@ -133,6 +121,7 @@ pub struct Pull {
 
 /// From the log to derived tables.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Project {
     /// How many envelopes go into one transaction at most.
     pub page_envelopes: u32,
@@ -142,6 +131,7 @@ pub struct Project {
 
 /// The operators' port.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// Where /healthz, /readyz and /metrics of any role are served; None for nowhere but on the API's port.
     #[serde(default, deserialize_with = "listen::optional_address")]
@@ -150,6 +140,7 @@ pub struct Metrics {
 
 /// What is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Log {
     /// A level or a filter.
     pub level: String,
@@ -184,6 +175,19 @@ impl Config {
         for (key, value) in bounds {
             if value == 0 {
                 return Err(refuse(key, "must be at least 1"));
+            }
+        }
+        // What a page of the queue cannot hold, its puller would fail to publish.
+        let limits = [
+            ("queue.page_envelopes", u64::from(self.queue.page_envelopes), MAX_RECORDS),
+            ("queue.page_bytes", self.queue.page_bytes, MAX_BODY_BYTES),
+        ];
+        for (key, value, limit) in limits {
+            if value > limit as u64 {
+                return Err(refuse(
+                    key,
+                    &format!("{value} is more than a page can hold: at most {limit}"),
+                ));
             }
         }
         for (key, url) in [

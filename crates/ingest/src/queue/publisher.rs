@@ -41,7 +41,7 @@ impl Default for PublisherOptions {
         Self {
             window_pages: 32,
             window_bytes: 8 << 20,
-            spill_bytes: 64 << 20,
+            spill_bytes: 32 << 20,
             confirm_timeout: Duration::from_secs(30),
         }
     }
