@@ -1,4 +1,4 @@
-//! The command line: what is asked for, how errors are shown, which code the program ends with.
+//! The command line: arguments, how errors are shown, exit codes.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -26,7 +26,7 @@ struct Cli {
     command: Option<Command>,
 }
 
-/// What every command understands.
+/// Flags of every command.
 #[derive(Debug, Args)]
 struct Global {
     /// The configuration file [default: ./xmtp-indexer.toml, if there is one]
@@ -69,7 +69,7 @@ enum Command {
 }
 
 impl Command {
-    /// The settings that a command's own flags stand for.
+    /// Sets the keys of the configuration that a command's own flags stand for.
     fn overrides(&self, overrides: &mut Overrides) {
         let operations = match self {
             Self::Up(command::up::Args { operations, .. })

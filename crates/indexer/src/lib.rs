@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// They panic when nobody reads any longer; `output` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;
 pub mod command;

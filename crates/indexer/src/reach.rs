@@ -12,12 +12,12 @@ use store::{
 
 use crate::config::{Config, ConfigError};
 
-/// Opens the database; does not ask which version it has.
+/// Opens the database without checking its schema version.
 pub async fn store(config: &Config) -> anyhow::Result<Store> {
     connect(config, &database_url(config)?).await
 }
 
-/// Where the database is.
+/// Returns the address of the database.
 pub fn database_url(config: &Config) -> anyhow::Result<String> {
     match &config.database.url {
         Some(url) => Ok(url.expose().to_owned()),
@@ -72,7 +72,7 @@ pub async fn readers(config: &Config, url: &str, login: Option<&str>) -> anyhow:
     Ok(store)
 }
 
-/// Whether somebody with these rights may serve.
+/// Checks that a login with these rights may serve.
 fn judge(rights: &Rights, public: bool) -> Result<(), ConfigError> {
     let role = &rights.role;
     if !rights.excess.is_empty() {

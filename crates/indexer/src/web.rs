@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 
 use crate::{config::Config, health::Health, reach, telemetry};
 
-/// Readers further behind the log than this are told apart from ready ones.
+/// A server whose readers are further behind the log than this is not ready.
 const MAX_LAG: u64 = 50_000;
 
 /// The role `serve`, bound to an address. `queue` is filled in by whoever opens the broker first.
@@ -40,21 +40,21 @@ pub fn bind(
     Ok(api::Server::bind_with(options, config.exposure()?)?)
 }
 
-/// For how long what the broker said is told to others.
+/// How long the broker's last answer is used.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long the broker may take.
+/// How long the broker may take to answer.
 const ASKING: Duration = Duration::from_secs(3);
 
-/// When the broker was asked, and what it said.
+/// When the broker was asked, and its answer.
 type Said = (Instant, Option<api::QueueDepth>);
 
-/// Asks the broker, which takes a connection each time: once a second, whoever wants to know.
+/// Asks the broker at most once a second, because each question opens a connection.
 fn probe(config: Config, queue: Arc<OnceLock<Queue>>) -> api::QueueProbe {
     let last: Arc<Mutex<Option<Said>>> = Arc::default();
     Arc::new(move || {
         let (last, queue, config) = (last.clone(), queue.clone(), config.clone());
         Box::pin(async move {
-            // Whoever comes meanwhile waits here for the same answer.
+            // Concurrent callers wait here and share the answer.
             let mut last = last.lock().await;
             match *last {
                 Some((at, depth)) if at.elapsed() < FRESH => depth,

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use store::{Class, Maintained, Page, Record, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +13,7 @@ use crate::queue::settle::{Next, after_refusal};
 use crate::queue::{Queue, page};
 
 /// How much goes into one commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
     /// Pages that the broker hands out in advance: about twice what a commit takes.
     pub prefetch: u16,
@@ -24,7 +22,6 @@ pub struct WorkerOptions {
     /// A commit takes no further page from this many bytes on.
     pub batch_bytes: usize,
     /// How long a commit that is not full waits for further pages.
-    #[serde(with = "crate::seconds")]
     pub linger: Duration,
 }
 

@@ -1,7 +1,5 @@
 //! One file a command: what it takes (`Args`) and what it does (`run`).
 
-#![deny(clippy::print_stdout, clippy::print_stderr)]
-
 use crate::{config::Config, health::Health, shutdown::Shutdown};
 
 pub mod crawl;

@@ -1,4 +1,4 @@
-//! What the API allows its callers. Their defaults are those of the `api` crate; a test holds them together.
+//! The settings of the API. Their defaults are those of the `api` crate, checked by a test.
 
 use std::{fs, net::IpAddr, num::NonZeroU32, path::PathBuf, time::Duration};
 
@@ -6,63 +6,63 @@ use serde::{Deserialize, Serialize};
 
 use super::{ConfigError, sections::refuse};
 
-/// How the API is shown to its callers.
+/// What the API offers to its callers, and within which limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Api {
-    /// May callers ask what can be asked?
+    /// Whether introspection is allowed.
     pub introspection: bool,
-    /// The page for trying queries.
+    /// Whether GraphiQL is served.
     pub graphiql: bool,
-    /// Whether callers need keys.
+    /// Whether requests need an API key.
     pub keys: Keys,
-    /// Who may list what they cannot name.
+    /// Who may send unfiltered lists.
     pub listings: Listings,
-    /// Do answers tell how many statements they took?
+    /// Whether responses say how many SQL statements they took.
     pub debug: bool,
-    /// How long an answer may take.
+    /// How long a request may take.
     pub timeout_seconds: u64,
-    /// How long the body of a request may take to come.
+    /// How long the body of a request may take to arrive.
     pub body_timeout_seconds: u64,
-    /// Sites whose pages may ask.
+    /// Origins that CORS allows.
     pub cors: Vec<String>,
     /// Which documents are executed.
     pub persisted: Persisted,
-    /// The file with the operator's list of documents.
+    /// The file with the list of allowed documents.
     pub documents: Option<PathBuf>,
-    /// How many requests a minute one address may make; 0 for any number.
+    /// Requests a minute for each address; 0 for no limit.
     pub requests_per_minute: u32,
-    /// How many of them at once.
+    /// How many of them may come at once.
     pub requests_burst: u32,
-    /// Proxies that are believed.
+    /// Proxies whose forwarding headers are trusted.
     pub proxies: Vec<IpAddr>,
-    /// What one request may ask for.
+    /// Limits of one request.
     pub limits: ApiLimits,
-    /// What one socket or event stream may do.
+    /// Limits of one WebSocket or event stream.
     pub sockets: ApiSockets,
 }
 
-/// Whether callers need keys.
+/// Whether requests need an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Keys {
-    /// They are not looked at.
+    /// Keys are ignored.
     Off,
-    /// Who shows one is taken by it.
+    /// A request may present a key; a presented key must be valid.
     Optional,
-    /// Everybody must show one.
+    /// Every request must present a key.
     Required,
 }
 
-/// Who may list what they cannot name.
+/// Who may send unfiltered lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Listings {
-    /// Everybody on this machine; where others can ask, those with a key.
+    /// Everybody on a loopback address; requests with a key on a public server.
     Auto,
     /// Everybody.
     Open,
-    /// Those with a key.
+    /// Requests with a key.
     Keyed,
     /// Nobody.
     Closed,
@@ -74,13 +74,13 @@ pub enum Listings {
 pub enum Persisted {
     /// Any, sent whole.
     Off,
-    /// Any; the hash is enough after the first time.
+    /// Any; after the first time the hash is enough (automatic persisted queries).
     Apq,
-    /// Those of the operator's list.
+    /// Those of the list of allowed documents.
     Only,
 }
 
-/// What one request may ask for.
+/// Limits of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiLimits {
@@ -88,23 +88,23 @@ pub struct ApiLimits {
     pub body_bytes: usize,
     /// Bytes of a document.
     pub document_bytes: usize,
-    /// Words and signs of a document.
+    /// Tokens of a document.
     pub tokens: usize,
-    /// Fields inside of fields.
+    /// Nesting of fields.
     pub depth: usize,
-    /// Fields in all.
+    /// Fields, fragments expanded.
     pub nodes: u64,
-    /// Aliases in all.
+    /// Aliases, fragments expanded.
     pub aliases: u64,
     /// Fields of the root type.
     pub root_fields: u64,
-    /// What an answer may cost.
+    /// Complexity.
     pub complexity: u64,
-    /// Bytes of an answer.
+    /// Bytes of a response.
     pub answer_bytes: usize,
 }
 
-/// What one socket or event stream may do.
+/// Limits of one WebSocket or event stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiSockets {
@@ -125,10 +125,10 @@ pub struct ApiSockets {
 }
 
 impl Api {
-    /// As the server takes it, where only this machine can ask or `public`ly.
+    /// Returns the settings as the server takes them, for a loopback address or a `public` server.
     ///
     /// # Errors
-    /// A sentence that names the key that cannot be, or the list of documents that cannot be read.
+    /// A sentence that names the key with an impossible value, or the list of documents that cannot be read.
     pub fn exposure(&self, public: bool) -> Result<api::Exposure, ConfigError> {
         self.bounds()?;
         let mut exposure = api::Exposure::default();

@@ -105,7 +105,7 @@ pub struct Http {
     /// Where they are served.
     #[serde(deserialize_with = "listen::address")]
     pub listen: SocketAddr,
-    /// Whether an address that others can reach is meant.
+    /// Whether an address that others can reach is intended.
     pub public: bool,
 }
 
@@ -161,7 +161,7 @@ pub enum Format {
 }
 
 impl Config {
-    /// What types cannot say.
+    /// Checks what types cannot express.
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let bounds = [
             ("database.max_connections", u64::from(self.database.max_connections)),
@@ -233,15 +233,15 @@ impl Config {
             .map_err(|error| ConfigError::Usage(error.to_string()))
     }
 
-    /// Is this for others than those on this machine?
+    /// Whether others than programs on this machine can connect.
     pub fn is_public(&self) -> bool {
         self.http.public || !self.http.listen.ip().is_loopback()
     }
 
-    /// What the server allows its callers.
+    /// Returns the settings of the API server.
     ///
     /// # Errors
-    /// A sentence that names the key that cannot be.
+    /// A sentence that names the key with an impossible value.
     pub fn exposure(&self) -> Result<api::Exposure, ConfigError> {
         self.api.exposure(self.is_public())
     }

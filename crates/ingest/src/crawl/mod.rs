@@ -13,7 +13,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use prost::Message as _;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use store::Store;
 use store::crawl::{CrawlTopic, CrawlTotals, NewCrawlTopic};
 use tokio::sync::watch;
@@ -36,8 +36,7 @@ use crate::source::{NodeError, Source, Trouble};
 const ACCOUNTS_AT_ONCE: i64 = (QUERY_TOPICS / 8) as i64;
 
 /// How far a crawl may go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrawlOptions {
     /// Requests of this run.
     pub max_requests: Option<u64>,
