@@ -48,7 +48,23 @@ create table ground.sources (
     connected        boolean     not null default false,
     last_envelope_at timestamptz,
     error            text,
-    updated_at       timestamptz not null default now()
+    updated_at       timestamptz not null default now(),
+    forgotten_at     timestamptz  -- an operator said so: it is listed no more, and the log still names it
+);
+
+-- Spans of a source that may be incomplete, and what is being done about them: one row a shard. A span is of the
+-- network's times or of sequence numbers; without an end it reaches to the present.
+create table ground.gaps (
+    source        smallint    not null references ground.sources,
+    shard         text        not null,
+    state         text        not null check (state in ('open', 'repairing', 'unrepairable')),
+    from_ns       bigint,
+    to_ns         bigint,
+    sequence_from bigint,
+    sequence_to   bigint,
+    reason        text        not null,
+    noticed_at    timestamptz not null default now(),
+    primary key (source, shard)
 );
 
 -- How far each shard of a source has been read. What a shard is and what `upto` counts (nanoseconds, sequence numbers, log

@@ -53,6 +53,7 @@ begin
             ('ground.database', ''),
             ('ground.sources', ''),
             ('ground.progress', ''),
+            ('ground.gaps', ''),
             ('ground.counts', ''),
             ('ground.envelopes',
              '(position, timestamp_ns, indexed_at, payload_key, space, sequence, source, topic, digest)'),

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::{DateTime, Utc};
 use wire::TopicKind;
 
-use crate::{append::Progress, database::Store, error::Result};
+use crate::{append::Progress, database::Store, error::Result, gaps::Gap};
 
 /// One source, as the database knows it.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Source {
     pub name: String,
     /// The kind of node.
     pub kind: String,
-    /// Is a stream open?
+    /// True while a puller is connected to it. A puller that has not reported for half a minute counts as gone.
     pub connected: bool,
     /// When the newest envelope came from it.
     pub last_envelope_at: Option<DateTime<Utc>>,
@@ -26,7 +26,12 @@ pub struct Source {
     pub updated_at: DateTime<Utc>,
     /// How far its shards have been read, by name.
     pub progress: Vec<Progress>,
+    /// Spans that may be incomplete, the oldest first; at most [`MAX_GAPS`].
+    pub gaps: Vec<Gap>,
 }
+
+/// The most gaps of all sources that are listed.
+pub const MAX_GAPS: i64 = 1_000;
 
 impl Source {
     /// How far a shard has been read; 0 when it never was.
@@ -86,9 +91,11 @@ impl Store {
     pub async fn sources(&self) -> Result<Vec<Source>> {
         let mut connection = self.connection().await?;
         let rows = sqlx::query!(
-            r#"select s.id, s.name, s.kind, s.connected, s.last_envelope_at, s.error, s.updated_at,
+            r#"select s.id, s.name, s.kind, s.last_envelope_at, s.error, s.updated_at,
+                      s.connected and s.updated_at > now() - interval '30 seconds' as "connected!",
                       p.shard as "shard?", p.upto as "upto?"
                  from ground.sources s left join ground.progress p on p.source = s.id
+                where s.forgotten_at is null
                 order by s.name, p.shard"#
         )
         .fetch_all(&mut *connection)
@@ -105,11 +112,17 @@ impl Store {
                     error: row.error,
                     updated_at: row.updated_at,
                     progress: Vec::new(),
+                    gaps: Vec::new(),
                 });
             }
             if let (Some(last), Some(shard), Some(upto)) = (sources.last_mut(), row.shard, row.upto)
             {
                 last.progress.push(Progress { shard, upto });
+            }
+        }
+        for (source, gap) in crate::gaps::list(&mut connection, MAX_GAPS).await? {
+            if let Some(source) = sources.iter_mut().find(|known| known.id == source) {
+                source.gaps.push(gap);
             }
         }
         Ok(sources)
@@ -132,7 +145,8 @@ impl Store {
         let mut connection = self.connection().await?;
         sqlx::query!(
             "update ground.sources
-                set kind = $2, connected = $3, last_envelope_at = coalesce($4, last_envelope_at), error = $5, updated_at = now()
+                set kind = $2, connected = $3, last_envelope_at = coalesce($4, last_envelope_at), error = $5,
+                    updated_at = now(), forgotten_at = null
               where name = $1",
             name,
             kind,
@@ -143,6 +157,47 @@ impl Store {
         .execute(&mut *connection)
         .await?;
         Ok(())
+    }
+
+    /// Lowers progress of a source to these values, so that what lies behind them is read again; returns how many shards
+    /// moved. A puller that is running would raise it again: call this while [`Store::lead`] holds the source.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn rewind(&self, name: &str, to: &[Progress]) -> Result<u64> {
+        let moved = sqlx::query!(
+            "update ground.progress p set upto = t.upto, updated_at = now()
+               from ground.sources s, unnest($2::text[], $3::bigint[]) as t (shard, upto)
+              where s.name = $1 and p.source = s.id and p.shard = t.shard and p.upto > t.upto",
+            name,
+            &to.iter().map(|one| one.shard.clone()).collect::<Vec<_>>(),
+            &to.iter().map(|one| one.upto).collect::<Vec<_>>()
+        )
+        .execute(&mut *self.connection().await?)
+        .await?;
+        Ok(moved.rows_affected())
+    }
+
+    /// Drops progress, gaps and status of a source; returns false when there is none of that name. Envelopes that came from
+    /// it stay, and name it.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn forget_source(&self, name: &str) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let id = sqlx::query_scalar!(
+            "update ground.sources
+                set connected = false, last_envelope_at = null, error = null, forgotten_at = now()
+              where name = $1 and forgotten_at is null returning id",
+            name
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(id) = id else { return Ok(false) };
+        sqlx::query!("delete from ground.progress where source = $1", id).execute(&mut *tx).await?;
+        sqlx::query!("delete from ground.gaps where source = $1", id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Names of known topics of these kinds, in the order of their names, `limit` of them after `after`.

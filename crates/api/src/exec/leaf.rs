@@ -98,7 +98,8 @@ words!(
     crate::types::Generation,
     crate::types::TopicKind,
     crate::types::PayloadKind,
-    crate::types::Verification
+    crate::types::Verification,
+    crate::types::GapState
 );
 
 impl<T: Leaf> Leaf for Option<T> {

@@ -29,4 +29,4 @@ pub(crate) use lists::Listed;
 pub(crate) use query::Query;
 pub(crate) use status::log_cursor;
 pub(crate) use subscription::position;
-pub(crate) use words::{Generation, PayloadKind, TopicKind, Verification};
+pub(crate) use words::{GapState, Generation, PayloadKind, TopicKind, Verification};

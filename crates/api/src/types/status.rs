@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use store::{
-    Position,
+    Gap, Position,
     read::{self, Key, SourceStatus as Source, TieBreaker},
     watermarks::Watermark,
 };
@@ -13,6 +13,7 @@ use crate::{
     exec::{Call, Statements, Table, object},
     scalars::{DateTime, UInt64},
     scope::QueueDepth,
+    types::GapState,
 };
 
 /// The cursor of a position in the log: it fits every list in the order of indexing.
@@ -31,7 +32,7 @@ pub(crate) struct Status {
 }
 
 /// Statements that it takes.
-pub(super) const STATEMENTS: Statements = Statements::of(3);
+pub(super) const STATEMENTS: Statements = Statements::of(4);
 
 /// The same for everyone who asks.
 pub(super) async fn now(call: Call<'_>, askers: usize) -> Result<Vec<Status>, Trouble> {
@@ -64,6 +65,9 @@ object!(
             let one = |mark: &Watermark| ProjectionStatus { row: mark.clone(), log_head };
             status.row.projections.iter().map(one).collect::<Vec<_>>()
         })
+        .leaf("parkedCount", "How many envelopes could not be stored and are kept aside with the reason.", |status| {
+            UInt64(status.row.parked)
+        })
         .load("queue", "What waits between the nodes and the log.", Statements::of(0), queue)
 );
 
@@ -94,6 +98,43 @@ object!(
             Some((source.now - at).as_seconds_f64().max(0.0))
         })
         .leaf("error", "What is wrong, in words.", |source| source.row.error.clone())
+        .inline(
+            "gaps",
+            "Spans that may be incomplete, with what is being done about them; empty when the source is proven complete. \
+             At most 1,000 of all sources together.",
+            |source| source.row.gaps.iter().cloned().map(GapStatus).collect::<Vec<_>>()
+        )
+);
+
+/// A span of a source that may be incomplete.
+struct GapStatus(Gap);
+
+object!(
+    GapStatus,
+    Table::new("Gap", "A span of a source that may be incomplete.")
+        .leaf("shard", "The part of the source that it concerns.", |gap: &GapStatus| {
+            gap.0.shard.clone()
+        })
+        .leaf("state", "What is being done about it.", |gap| GapState::from(gap.0.state))
+        .leaf(
+            "from",
+            "Where it begins by the network's times; null where it is not of times.",
+            |gap| { gap.0.times.map(|(from, _)| DateTime(from)) }
+        )
+        .leaf("to", "Where it ends by the network's times; null where it reaches to now.", |gap| {
+            gap.0.times.and_then(|(_, to)| to).map(DateTime)
+        })
+        .leaf(
+            "sequenceFrom",
+            "The first sequence number; null where it is not of numbers.",
+            |gap| { gap.0.sequences.map(|(from, _)| UInt64(from)) }
+        )
+        .leaf(
+            "sequenceTo",
+            "The last sequence number; null where it reaches to the newest.",
+            |gap| { gap.0.sequences.and_then(|(_, to)| to).map(UInt64) }
+        )
+        .leaf("reason", "Why, in words.", |gap| gap.0.reason.clone())
 );
 
 /// How far one derived table is.

@@ -86,6 +86,18 @@ pub(crate) enum PayloadKind {
     Undecodable,
 }
 
+/// What is being done about a gap.
+#[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
+#[graphql(remote = "store::GapState")]
+pub(crate) enum GapState {
+    /// Nothing yet.
+    Open,
+    /// It is being read again.
+    Repairing,
+    /// The source cannot give what is missing.
+    Unrepairable,
+}
+
 /// What signatures prove. A header names parties, which is a claim; this says what of it is proven.
 #[derive(Enum, Clone, Copy, Debug, PartialEq, Eq)]
 #[graphql(remote = "wire::Verification")]

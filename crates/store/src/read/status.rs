@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{row::Columns, snapshot::Snapshot, statement::Statement};
 use crate::{
     error::Result,
+    gaps::{self, Gap, GapState},
     log::Position,
     watermarks::{Rebuild, Watermark},
 };
@@ -37,6 +38,8 @@ pub struct SourceStatus {
     pub last_envelope_at: Option<DateTime<Utc>>,
     /// What is wrong, in words.
     pub error: Option<String>,
+    /// Spans that may be incomplete, the oldest first; at most 1,000 of all sources together.
+    pub gaps: Vec<Gap>,
 }
 
 impl Status {
@@ -56,6 +59,17 @@ fn source(columns: &mut Columns<'_>) -> Result<SourceStatus> {
         kind: columns.get()?,
         connected: columns.get()?,
         last_envelope_at: columns.get()?,
+        gaps: Vec::new(),
+    })
+}
+
+fn gap(columns: &mut Columns<'_>) -> Result<Gap> {
+    Ok(Gap {
+        shard: columns.get()?,
+        reason: columns.get()?,
+        state: GapState::of(&columns.get::<String>()?),
+        times: gaps::times(columns.get()?, columns.get()?),
+        sequences: gaps::sequences(columns.get()?, columns.get()?),
     })
 }
 
@@ -95,6 +109,14 @@ impl Snapshot {
                 }
             }
         }
+        let rows = self.rows(Statement::new(GAPS, Vec::new())).await?;
+        for mut columns in rows.iter() {
+            let source: String = columns.get()?;
+            let gap = gap(&mut columns)?;
+            if let Some(known) = status.sources.iter_mut().find(|known| known.name == source) {
+                known.gaps.push(gap);
+            }
+        }
         status.head = self.head();
         status.log_head = self.log_head();
         Ok(status)
@@ -107,13 +129,18 @@ const PROJECTION: i32 = 2;
 /// Three kinds of rows, so that one statement is enough: sources, projections, and one row with the number of parked
 /// envelopes.
 const STATUS: &str = "
-    select 1 as what, name, error, kind, connected, last_envelope_at,
+    select 1 as what, name, error, kind, connected and updated_at > now() - interval '30 seconds', last_envelope_at,
            null::integer as version, null::bigint as position, null::boolean as stale,
            null::integer as building, null::bigint as built
-      from ground.sources
+      from ground.sources where forgotten_at is null
      union all
     select 2, name, w.error, null, null, null, w.version, w.position, name = any(served.stale), r.version, r.position
       from derived.watermarks w left join derived.rebuilds r using (name) cross join derived.served
      union all
     select 3, null, null, null, null, null, null, rows, null, null, null from ground.counts where name = 'parked'
      order by what, name";
+
+const GAPS: &str = "
+    select s.name, g.shard, g.reason, g.state, g.from_ns, g.to_ns, g.sequence_from, g.sequence_to
+      from ground.gaps g join ground.sources s on s.id = g.source
+     order by g.noticed_at, g.source, g.shard limit 1000";
