@@ -12,6 +12,7 @@ pub mod live;
 pub mod nemesis;
 pub mod patience;
 pub mod program;
+pub mod scratch;
 pub mod tables;
 pub mod traffic;
 pub mod truth;

@@ -74,12 +74,11 @@ async fn nothing_is_lost_and_nothing_is_there_twice() {
     let seed = seed();
     let mut dice = ChaCha8Rng::seed_from_u64(seed);
     let node = Arc::new(Devnet::start(Options::default(), CancellationToken::new()).await.unwrap());
-    let source = format!("message-api={}", node.grpc_url());
     let capture = capture::envelopes("legacy-a/envelopes.ndjson.gz");
     let mut traffic = Traffic::like(&capture, seed);
 
     // Everything in processes of its own.
-    let mut town = Town::build(&source).await;
+    let mut town = Town::build(&node.grpc_url()).await;
     let graph = Arc::new(Mutex::new(town.graph.clone()));
     let mut first = traffic.on_every_topic(now_ns());
     // Welcomes come before anything is killed: gaps of V3 are not swept.
@@ -95,9 +94,8 @@ async fn nothing_is_lost_and_nothing_is_there_twice() {
     let folder = town.close();
 
     // Everything in one process, on the same data.
-    let source = ["--source", source.as_str()];
-    *killed.entry(Target::Up).or_default() += kill_up(&folder, &source, &mut dice, &graph).await;
-    let mut world = World::on(folder, &source, &VARIABLES).await;
+    *killed.entry(Target::Up).or_default() += kill_up(&folder, &mut dice, &graph).await;
+    let mut world = World::on(folder, &[], &[]).await;
     *graph.lock().unwrap() = world.graph().clone();
     world.takes_in().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -139,9 +137,6 @@ async fn nothing_is_lost_and_nothing_is_there_twice() {
     world.stop();
 }
 
-/// Clocks are exact here, so a sweep need not go far back: not everything is to come again each time.
-const VARIABLES: [(&str, &str); 1] = [("XMTP_INDEXER__PULL__SWEEP_OVERLAP_SECONDS", "5")];
-
 /// Every role in a process of its own, on services that another process keeps.
 struct Town {
     roles: BTreeMap<Target, Role>,
@@ -153,16 +148,21 @@ struct Town {
 }
 
 impl Town {
-    async fn build(source: &str) -> Town {
+    async fn build(node: &str) -> Town {
         let folder = Folder::new();
+        // Clocks are exact here, so a sweep need not go far back: not everything is to come again each time.
+        let source = format!(
+            "[[sources]]\nkind = \"message-api\"\nurl = \"{node}\"\noptions = {{ sweep_overlap_seconds = 5 }}\n"
+        );
+        folder.write("xmtp-indexer.toml", &source);
         let mut services = services(&folder);
         announced(&folder, &mut services).await;
         let data = folder.data();
         let data = data.to_str().unwrap();
         tests::program::succeed(folder.path(), &["migrate", "--data-dir", data], &[]);
-        let role = |arguments: &[&str]| Role::start(&folder, arguments, &VARIABLES);
+        let role = |arguments: &[&str]| Role::start(&folder, arguments, &[]);
         let roles = BTreeMap::from([
-            (Target::Pull, role(&["pull", "--source", source])),
+            (Target::Pull, role(&["pull"])),
             (Target::Index, role(&["index"])),
             (Target::Project, role(&["project"])),
         ]);
@@ -294,15 +294,10 @@ fn services(folder: &Folder) -> Program {
 }
 
 /// Kills the one process that is everything, with its database and its broker, some time after it has begun to take in.
-async fn kill_up(
-    folder: &Folder,
-    source: &[&str],
-    dice: &mut ChaCha8Rng,
-    graph: &Mutex<Graph>,
-) -> u32 {
+async fn kill_up(folder: &Folder, dice: &mut ChaCha8Rng, graph: &Mutex<Graph>) -> u32 {
     let times = KILLS.iter().find(|(target, _)| *target == Target::Up).unwrap().1;
     for _ in 0..times {
-        let mut up = start_up(folder, source, &VARIABLES);
+        let mut up = start_up(folder, &[], &[]);
         let running = announced(folder, &mut up).await;
         let here = Graph::at(running.http_url.as_deref().unwrap());
         *graph.lock().unwrap() = here.clone();

@@ -80,6 +80,16 @@ impl Devnet {
         }
     }
 
+    /// Stops relaying, or resumes it: what is published meanwhile is stored, and streams stay open and silent.
+    pub fn mute(&self, mute: bool) {
+        self.node.mute(mute);
+    }
+
+    /// Makes every query that names this topic fail with `INTERNAL`, or heals it.
+    pub fn fail_at(&self, topic: &str, fails: bool) {
+        self.node.fail_at(topic, fails);
+    }
+
     /// How many envelopes `Query` can find.
     pub fn stored(&self) -> usize {
         self.node.stored()

@@ -189,9 +189,7 @@ pub fn pulling(config: &Config) -> anyhow::Result<PullerOptions> {
     Ok(PullerOptions {
         pages: pages(config)?,
         publisher: publishing(config)?,
-        overlap: Duration::from_secs(config.pull.sweep_overlap_seconds),
         drain: CONFIRM_ON_STOP,
-        ..PullerOptions::default()
     })
 }
 

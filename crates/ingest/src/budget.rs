@@ -100,6 +100,12 @@ impl Budget {
         Self { bucket: Arc::new(Mutex::new(Bucket::new(options))) }
     }
 
+    /// What the node grants.
+    #[must_use]
+    pub fn options(&self) -> BudgetOptions {
+        self.lock().options
+    }
+
     /// Waits until `cost` may be spent; `false` when cancelled meanwhile.
     pub async fn spend(&self, cost: u32, token: &CancellationToken) -> bool {
         self.spend_above(cost, 0, token).await

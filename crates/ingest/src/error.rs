@@ -83,6 +83,17 @@ pub enum Error {
     /// A node refused or could not be reached.
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// A task of a source panicked: a fault of this program.
+    #[error("a task of a source ended in a panic: {0}")]
+    Task(String),
+    /// The options of a source are not those of its kind.
+    #[error("the options of source `{name}` are not usable: {why}")]
+    Options {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The address of a node cannot be read.
     #[error("the node address `{0}` is not usable: it looks like http://host:5556 or https://host")]
     NodeAddress(String),

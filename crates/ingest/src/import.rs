@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use wire::Envelope;
 
 use crate::error::Result;
-use crate::feed::Feed;
 use crate::pager::PageOptions;
 use crate::queue::Queue;
 use crate::queue::publisher::{Publisher, PublisherOptions};
+use crate::source::{Outbox, Ticket};
 
 /// What is imported, and where to.
 #[derive(Clone, Debug)]
@@ -47,11 +47,11 @@ const CHUNK_BYTES: u64 = 1 << 20;
 
 /// Chunks whose pages are on their way: the number of the last page, and how many envelopes there were up to it.
 #[derive(Default)]
-struct Sent(VecDeque<(u64, u64)>);
+struct Sent(VecDeque<(Ticket, u64)>);
 
 impl Sent {
     /// How many envelopes are safe when the broker has confirmed the pages up to this one.
-    fn confirmed(&mut self, last_page: u64, done: &mut Imported) {
+    fn confirmed(&mut self, last_page: Ticket, done: &mut Imported) {
         while let Some((page, envelopes)) = self.0.front()
             && *page <= last_page
         {
@@ -75,10 +75,11 @@ pub async fn run(
     let stop = CancellationToken::new();
     let _on_drop = stop.clone().drop_guard();
     let (publisher, publishing) = Publisher::start(import.queue, PublisherOptions::default(), stop);
-    let feed = Feed { publisher, store: import.store, source: import.source, pages: import.pages };
+    let congested = PublisherOptions::default().window_bytes;
+    let outbox = Outbox::new(publisher, import.store, &import.source, import.pages, congested);
     let mut envelopes = envelopes.into_iter();
     let (mut done, mut sent) = (Imported::default(), Sent::default());
-    let mut last = 0;
+    let mut last = Ticket::default();
     let read_all = loop {
         let (mut chunk, mut bytes) = (Vec::with_capacity(CHUNK), 0);
         for envelope in envelopes.by_ref() {
@@ -94,22 +95,22 @@ pub async fn run(
         let count = chunk.len() as u64;
         tokio::select! {
             () = token.cancelled() => break false,
-            put = feed.put(chunk, &token) => last = put?.max(last),
+            put = outbox.put(chunk.into_iter().map(Into::into), &token) => last = put?.max(last),
         }
         done.envelopes += count;
         done.bytes += bytes;
         sent.0.push_back((last, done.envelopes));
-        sent.confirmed(feed.publisher.last_confirmed(), &mut done);
+        sent.confirmed(outbox.last_confirmed(), &mut done);
         progress.send_replace(done);
     };
     tokio::select! {
         // The broker may be away: whoever cancels does not want to wait for it.
         () = token.cancelled() => {}
-        confirmed = feed.publisher.confirmed(last) => confirmed?,
+        confirmed = outbox.confirmed(last) => confirmed?,
     }
-    sent.confirmed(feed.publisher.last_confirmed(), &mut done);
+    sent.confirmed(outbox.last_confirmed(), &mut done);
     done.complete = read_all && done.confirmed == done.envelopes;
-    drop(feed);
+    drop(outbox);
     if done.complete {
         let _ = publishing.await;
     }

@@ -221,4 +221,39 @@ impl Store {
         );
         Ok(names.fetch_all(&mut *self.connection().await?).await?)
     }
+
+    /// The topics of these kinds with the newest envelopes by the network's time, `limit` of them.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn active_topics(&self, limit: i64, kinds: &[TopicKind]) -> Result<Vec<String>> {
+        let kinds: Vec<i16> = kinds.iter().map(|kind| kind.code()).collect();
+        // The newest first, then their names: nothing but `limit` entries of the index is read.
+        let names = sqlx::query_scalar!(
+            "select n.name from (select key from derived.topic_counts order by last_seen_ns desc, key desc limit $1) c
+               join derived.topic_names n on n.key = c.key where n.kind = any($2)",
+            limit,
+            &kinds
+        );
+        Ok(names.fetch_all(&mut *self.connection().await?).await?)
+    }
+
+    /// Whether the log has each of these envelopes, erased ones included.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn known_envelopes(&self, envelopes: &[wire::Envelope]) -> Result<Vec<bool>> {
+        let times: Vec<i64> =
+            envelopes.iter().map(|one| crate::time::to_db(one.timestamp_ns)).collect();
+        let digests: Vec<Vec<u8>> =
+            envelopes.iter().map(|one| one.digest().as_bytes().to_vec()).collect();
+        let known = sqlx::query_scalar!(
+            r#"select exists (select from ground.identities i
+                               where i.timestamp_ns = u.timestamp_ns and i.digest = u.digest) as "known!"
+                 from unnest($1::bigint[], $2::bytea[]) with ordinality as u (timestamp_ns, digest, nth) order by nth"#,
+            &times,
+            &digests
+        );
+        Ok(known.fetch_all(&mut *self.connection().await?).await?)
+    }
 }

@@ -11,6 +11,7 @@ use tests::{
     graphql::Graph,
     patience::{LONG, until},
     program::{binary, run},
+    scratch::{Scratch, server},
     tables::Database,
     world::{announced, start_up},
 };
@@ -64,37 +65,10 @@ fn wrong_usage_and_wrong_settings_end_with_2() {
     assert_eq!(output.status.code(), Some(2));
 }
 
-#[expect(clippy::disallowed_methods, reason = "tests get their servers from the environment")]
-fn server(variable: &str) -> String {
-    std::env::var(variable)
-        .unwrap_or_else(|_| panic!("{variable} names the server to test on; bin/test starts one"))
-}
-
-/// An empty database, dropped at the end.
-struct Scratch {
-    admin: Database,
-    name: String,
-    url: String,
-}
-
-impl Scratch {
-    async fn new(what: &str) -> Scratch {
-        let server = server("DATABASE_URL");
-        let admin = Database::connect(&server).await;
-        let name = format!("failures_{what}_{}", std::process::id());
-        let url = admin.make_another(&server, &name).await;
-        Scratch { admin, name, url }
-    }
-
-    async fn drop(self) {
-        self.admin.execute(&format!("drop database {} with (force)", self.name)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_cannot_be_used_is_named_without_its_password() {
     let folder = Folder::new();
-    let scratch = Scratch::new("database").await;
+    let scratch = Scratch::new("failures_database").await;
     let fails = |url: &str, parts: &[&str]| {
         for command in [["migrate"].as_slice(), &["status"], &["up", "--listen", "127.0.0.1:0"]] {
             let output = run(
@@ -112,14 +86,14 @@ async fn a_database_that_cannot_be_used_is_named_without_its_password() {
     // A wrong user, nobody there, and no such database.
     fails(&format!("{scheme}://somebody:hunter2@{host}"), &["somebody"]);
     fails(&format!("{scheme}://somebody:hunter2@127.0.0.1:1/x"), &["127.0.0.1:1"]);
-    fails(&scratch.url.replace(&scratch.name, "no_such_database"), &["no_such_database"]);
+    fails(&scratch.url.replace(scratch.name(), "no_such_database"), &["no_such_database"]);
     scratch.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_another_version_is_left_alone() {
     let folder = Folder::new();
-    let scratch = Scratch::new("version").await;
+    let scratch = Scratch::new("failures_version").await;
     let variables = [("DATABASE_URL", scratch.url.as_str()), ("AMQP_URL", "amqp://127.0.0.1:1")];
     // Empty: to be migrated first, and said so.
     refused_with(&run(folder.path(), &["status"], &variables), 1, &["migrate"]);
@@ -145,7 +119,7 @@ async fn a_database_of_another_version_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_and_a_held_folder_say_who_is_in_the_way() {
-    let scratch = Scratch::new("taken").await;
+    let scratch = Scratch::new("failures_taken").await;
     let broker = server("AMQP_URL");
     let variables = [("DATABASE_URL", scratch.url.as_str()), ("AMQP_URL", broker.as_str())];
     let folder = Folder::new();

@@ -7,6 +7,7 @@ mod paging;
 mod query;
 mod store;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tonic::Status;
@@ -32,6 +33,16 @@ const MAX_BATCH: usize = 50;
 pub(crate) struct Node {
     store: Arc<Mutex<Store>>,
     hub: Hub,
+    faults: Arc<Mutex<Faults>>,
+}
+
+/// What is wrong with a node, on purpose.
+#[derive(Default)]
+struct Faults {
+    /// It stores what it takes, and relays nothing.
+    mute: bool,
+    /// Queries that name one of these topics fail.
+    failing: HashSet<String>,
 }
 
 impl Node {
@@ -52,7 +63,26 @@ impl Node {
     /// Keeps an envelope and relays it. A subscriber without room is hung up on.
     pub(crate) fn take(&self, envelope: Envelope) {
         self.keep(&envelope);
-        self.hub.relay(&envelope);
+        if !self.faults().mute {
+            self.hub.relay(&envelope);
+        }
+    }
+
+    /// Stops or resumes relaying; see [`Faults`].
+    pub(crate) fn mute(&self, mute: bool) {
+        self.faults().mute = mute;
+    }
+
+    /// Makes queries for a topic fail, or heals them; see [`Faults`].
+    pub(crate) fn fail_at(&self, topic: &str, fails: bool) {
+        match fails {
+            true => self.faults().failing.insert(topic.to_owned()),
+            false => self.faults().failing.remove(topic),
+        };
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps an envelope without relaying it. False if nothing was kept: it is ephemeral, or was
@@ -73,6 +103,9 @@ impl Node {
 
     /// One page.
     pub(crate) fn query(&self, request: &QueryRequest) -> Result<QueryResponse, Status> {
+        if request.content_topics.iter().any(|topic| self.faults().failing.contains(topic)) {
+            return Err(Status::internal("a fault that was asked for"));
+        }
         query::answer(&self.store(), request)
     }
 

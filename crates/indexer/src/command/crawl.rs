@@ -125,7 +125,7 @@ fn source(args: &Args, context: &Context) -> anyhow::Result<ingest::Source> {
     if let Some(url) =
         embedded::running(&context.config.data_dir)?.and_then(|running| running.node_url)
     {
-        known.push(ingest::Source { name: "devnet".into(), kind: ingest::Kind::MessageApi, url });
+        known.push(roles::devnet_source(url)?);
     }
     let names: Vec<_> = known.iter().map(|source| source.name.clone()).collect();
     let chosen = match &args.source {

@@ -14,6 +14,7 @@ pub mod rebuild;
 pub mod roles;
 pub mod schema;
 pub mod services;
+pub mod sources;
 pub mod status;
 pub mod up;
 

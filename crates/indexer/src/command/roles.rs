@@ -145,16 +145,28 @@ pub fn sources(config: &Config) -> anyhow::Result<Vec<ingest::Source>> {
             .kind
             .parse()
             .map_err(|error: ingest::source::UnknownKind| ConfigError::Usage(error.to_string()))?;
-        let url = source.url.expose().to_owned();
-        let name = source.name.clone().unwrap_or_else(|| name_of(&url));
+        let urls: Vec<String> = source.addresses().map(str::to_owned).collect();
+        let name = source
+            .name
+            .clone()
+            .unwrap_or_else(|| urls.first().map(|url| name_of(url)).unwrap_or_default());
         if sources.iter().any(|other| other.name == name) {
             bail!(ConfigError::Usage(format!(
                 "two sources are named `{name}`: give each a name of its own"
             )));
         }
-        sources.push(ingest::Source { name, kind, url });
+        let (budget, options) = (source.budget, source.options.clone());
+        let source = ingest::Source { name, kind, urls, options, budget };
+        // Wrong addresses and options are told before anything is started.
+        source.reader().map_err(|error| ConfigError::Usage(error.to_string()))?;
+        sources.push(source);
     }
     Ok(sources)
+}
+
+/// The local network of `up --devnet`.
+pub fn devnet_source(url: String) -> anyhow::Result<ingest::Source> {
+    Ok(ingest::Source::new("devnet", "message-api".parse()?, url))
 }
 
 /// Host and port: what tells nodes apart.

@@ -1,7 +1,7 @@
 //! `status`: sources, queue, log, projections.
 
 use serde_json::{Value, json};
-use store::{Position, Progress, sources::Source, watermarks::Watermark};
+use store::{Gap, Position, Progress, sources::Source, watermarks::Watermark};
 
 use super::Context;
 use crate::{output::say, reach};
@@ -14,7 +14,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Shards of a source that are listed one by one; of more only the number is shown.
+/// Shards and gaps of a source that are listed one by one; of more only the number is shown.
 const LISTED: usize = 8;
 
 /// Runs the command.
@@ -66,7 +66,7 @@ async fn depth(queue: &ingest::Queue) -> ingest::Result<ingest::Depth> {
     queue.depth().await
 }
 
-fn source_json(source: &Source) -> Value {
+pub(super) fn source_json(source: &Source) -> Value {
     let progress = source.progress.iter().map(|one| (one.shard.clone(), json!(one.upto)));
     json!({
         "name": source.name,
@@ -75,7 +75,45 @@ fn source_json(source: &Source) -> Value {
         "error": source.error,
         "lastEnvelopeAt": source.last_envelope_at.map(|at| at.to_rfc3339()),
         "progress": progress.collect::<serde_json::Map<_, _>>(),
+        "gaps": source.gaps.iter().map(gap_json).collect::<Vec<_>>(),
     })
+}
+
+fn gap_json(gap: &Gap) -> Value {
+    let time = |ns: u64| i64::try_from(ns).ok().map(|ns| at(ns).to_rfc3339());
+    json!({
+        "shard": gap.shard,
+        "state": gap.state,
+        "from": gap.times.and_then(|(from, _)| time(from)),
+        "to": gap.times.and_then(|(_, to)| to).and_then(time),
+        "sequenceFrom": gap.sequences.map(|(from, _)| from),
+        "sequenceTo": gap.sequences.and_then(|(_, to)| to),
+        "reason": gap.reason,
+    })
+}
+
+fn at(ns: i64) -> chrono::DateTime<chrono::Utc> {
+    chrono::DateTime::from_timestamp_nanos(ns)
+}
+
+/// A gap, in one line.
+fn gap_line(gap: &Gap) -> String {
+    let Gap { shard, state, reason, .. } = gap;
+    let time = |ns: u64| match i64::try_from(ns) {
+        Ok(0) => "the beginning".to_owned(),
+        Ok(ns) => at(ns).format("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => ns.to_string(),
+    };
+    let span = |from: String, to: Option<String>| match to {
+        Some(to) => format!("from {from} to {to}"),
+        None => format!("since {from}"),
+    };
+    let span = match (gap.times, gap.sequences) {
+        (Some((from, to)), _) => span(time(from), to.map(time)),
+        (None, Some((from, to))) => span(from.to_string(), to.map(|to| to.to_string())),
+        (None, None) => String::new(),
+    };
+    format!("             gap in {shard}, {}, {span}: {reason}", state.as_str())
 }
 
 fn projection_json(mark: &Watermark, head: Position) -> Value {
@@ -94,7 +132,7 @@ fn projection_json(mark: &Watermark, head: Position) -> Value {
     })
 }
 
-fn source_lines(source: &Source) -> Vec<String> {
+pub(super) fn source_lines(source: &Source) -> Vec<String> {
     let state = if source.connected { "connected" } else { "not connected" };
     let kind = if source.kind.is_empty() { "no node" } else { &source.kind };
     let last = source
@@ -111,6 +149,13 @@ fn source_lines(source: &Source) -> Vec<String> {
         many => lines.push(format!("             read: {many} shards; --json lists them")),
     }
     lines.extend(source.error.iter().map(|error| format!("             {error}")));
+    lines.extend(source.gaps.iter().take(LISTED).map(gap_line));
+    if source.gaps.len() > LISTED {
+        lines.push(format!(
+            "             and {} more gaps; --json lists them",
+            source.gaps.len() - LISTED
+        ));
+    }
     lines
 }
 
@@ -191,11 +236,23 @@ mod tests {
             error: Some("away".into()),
             updated_at: chrono::DateTime::UNIX_EPOCH,
             progress: vec![progress("read-back-to", 7), progress("whole-until", 1_500_000_000)],
+            gaps: vec![Gap {
+                shard: "stream".into(),
+                state: store::GapState::Repairing,
+                times: Some((1_500_000_000, None)),
+                sequences: None,
+                reason: "interrupted".into(),
+            }],
         };
         let lines = source_lines(&source);
         assert!(lines[0].contains("node (message-api): connected, last envelope never"));
         assert_eq!(lines[1].trim(), "read: read-back-to 7, whole-until 1970-01-01 00:00:01");
         assert_eq!(lines[2].trim(), "away");
+        assert_eq!(
+            lines[3].trim(),
+            "gap in stream, repairing, since 1970-01-01 00:00:01: interrupted"
+        );
+        assert_eq!(source_json(&source)["gaps"][0]["state"], "repairing");
         assert_eq!(source_json(&source)["progress"]["read-back-to"], 7);
         source.progress = (0..9).map(|n| progress(&n.to_string(), n)).collect();
         assert!(source_lines(&source)[1].contains("9 shards"));

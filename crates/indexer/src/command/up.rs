@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Context,
-    roles::{Operations, sources},
+    roles::{Operations, devnet_source, sources},
 };
 use crate::{
     config::Config,
@@ -146,11 +146,7 @@ async fn with_services(
         false => None,
     };
     if let Some(devnet) = &devnet {
-        sources.push(ingest::Source {
-            name: "devnet".to_owned(),
-            kind: ingest::Kind::MessageApi,
-            url: devnet.grpc_url(),
-        });
+        sources.push(devnet_source(devnet.grpc_url())?);
     }
     let announcement = Announcement {
         database_url: config.database.url.as_ref().map(|url| url.expose().to_owned()),
@@ -272,7 +268,7 @@ fn tell(
         )?;
     }
     for source in sources.iter().filter(|source| source.name != "devnet") {
-        say!("  Source     {} ({}) {}", source.name, source.kind, source.url)?;
+        say!("  Source     {} ({}) {}", source.name, source.kind, source.urls.join(", "))?;
     }
     say!("  Data       {}", services.data_dir().display())?;
     if devnet.is_some() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Config, ConfigError, Retention, SecretUrl, Source};
+use super::{Config, ConfigError, Retention, Source};
 
 /// What a key holds: how a text from the environment or a flag is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +22,7 @@ impl Keys {
     /// Taken from the settings themselves, so that no second list can disagree.
     pub(super) fn of(defaults: &Config) -> Result<Self, ConfigError> {
         let mut full = defaults.clone();
-        full.sources = vec![Source {
-            kind: String::new(),
-            url: SecretUrl::new(""),
-            name: Some(String::new()),
-        }];
+        full.sources = vec![Source::with_every_key()];
         full.retention = vec![Retention::with_every_key()];
         let tree = serde_json::to_value(&full)
             .map_err(|error| ConfigError::Usage(format!("cannot list the settings: {error}")))?;

@@ -147,8 +147,9 @@ fn item_of(key: &str, text: &str) -> Result<Value, String> {
     if key != "sources" {
         return Ok(Value::from(text));
     }
-    let Source { kind, url, .. } = text.parse()?;
-    let table = [("kind", kind), ("url", url.expose().to_owned())];
+    let source: Source = text.parse()?;
+    let url = source.addresses().collect();
+    let table = [("kind", source.kind.clone()), ("url", url)];
     Ok(Value::from(Map::from(table.map(|(name, value)| (name.to_owned(), value)))))
 }
 

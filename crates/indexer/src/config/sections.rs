@@ -3,13 +3,16 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use ingest::queue::page::{MAX_BODY_BYTES, MAX_RECORDS};
+use ingest::{
+    budget::BudgetOptions,
+    queue::page::{MAX_BODY_BYTES, MAX_RECORDS},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Api, ConfigError, Retention, SecretUrl, api::Keys, listen, retention};
 
 /// Everything that can be set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The network that the database is about.
@@ -70,17 +73,46 @@ pub struct Queue {
     pub prefetch: u16,
 }
 
-/// A node to read from. On the command line and in the environment it is written `KIND=URL`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A source: nodes that have the same envelopes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// Which API it speaks.
+    /// What its nodes speak.
     pub kind: String,
-    /// Where it is.
-    pub url: SecretUrl,
-    /// Its name in the database and in metrics; None to take it from the URL.
+    /// Where its node is; or the first of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<SecretUrl>,
+    /// Where its nodes are: the first that answers is read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<SecretUrl>,
+    /// Its name in the database and in metrics; None to take it from the first URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// How many requests a node grants.
+    #[serde(default)]
+    pub budget: BudgetOptions,
+    /// The options of its kind.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub options: toml::Table,
+}
+
+impl Source {
+    /// One with every key, for the list of keys. What options there are is the business of each kind.
+    pub(super) fn with_every_key() -> Source {
+        Source {
+            kind: String::new(),
+            url: Some(SecretUrl::new("")),
+            urls: vec![SecretUrl::new("")],
+            name: Some(String::new()),
+            budget: BudgetOptions::default(),
+            options: toml::Table::from_iter([("*".to_owned(), toml::Value::from(""))]),
+        }
+    }
+
+    /// The addresses of its nodes, in the order in which they are tried.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.url.iter().chain(&self.urls).map(SecretUrl::expose)
+    }
 }
 
 impl std::str::FromStr for Source {
@@ -88,9 +120,14 @@ impl std::str::FromStr for Source {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((kind, url)) if !kind.is_empty() && url.contains("://") => {
-                Ok(Self { kind: kind.to_owned(), url: SecretUrl::new(url), name: None })
-            }
+            Some((kind, url)) if !kind.is_empty() && url.contains("://") => Ok(Self {
+                kind: kind.to_owned(),
+                url: Some(SecretUrl::new(url)),
+                urls: Vec::new(),
+                name: None,
+                budget: BudgetOptions::default(),
+                options: toml::Table::new(),
+            }),
             _ => Err("a source is written KIND=URL, \
                       for example message-api=http://127.0.0.1:5556"
                 .to_owned()),
@@ -115,8 +152,6 @@ pub struct Http {
 pub struct Pull {
     /// How many bytes a puller holds while the broker is slow.
     pub spill_bytes: u64,
-    /// How far a sweep goes back behind the end of a stream.
-    pub sweep_overlap_seconds: u64,
 }
 
 /// From the log to derived tables.
@@ -176,6 +211,12 @@ impl Config {
             if value == 0 {
                 return Err(refuse(key, "must be at least 1"));
             }
+        }
+        if self.sources.iter().any(|source| source.addresses().next().is_none()) {
+            return Err(refuse(
+                "sources.url",
+                "is missing: name one address, or several in sources.urls",
+            ));
         }
         // What a page of the queue cannot hold, its puller would fail to publish.
         let limits = [

@@ -12,20 +12,20 @@
 //! table that is served stays until the new one has caught up.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use store::{Position, Store};
+use store::{Gap, GapState, Position};
 use tokio_util::sync::CancellationToken;
 use wire::{Address, TopicKind, Verifier, topic};
 
-use crate::ask::Asker;
-use crate::edges::{edge, private_store_of, topics_of};
+use super::ask::Asker;
+use super::edges::{edge, private_store_of, topics_of};
+use super::node::{QUERY_TOPICS, Question};
 use crate::error::Result;
-use crate::feed::Feed;
-use crate::source::Trouble;
-use crate::source::message_api::{QUERY_TOPICS, Question};
+use crate::source::{Cause, Known, NodeError, Outbox, Reporter, Ticket};
 
 /// What legacy nodes store.
-const STORED: [TopicKind; 9] = [
+pub(crate) const STORED: [TopicKind; 9] = [
     TopicKind::Contact,
     TopicKind::Intro,
     TopicKind::DirectMessage,
@@ -38,44 +38,51 @@ const STORED: [TopicKind; 9] = [
 ];
 /// Rows of one read of a table.
 const KNOWN_PAGE: i64 = 5_000;
-/// Wallets that one sweep follows beyond those of the table: a bound on memory, not a wish.
-const MAX_FOLLOWED: usize = 200_000;
+/// Wallets and pairs that one pass of a sweep follows beyond those of the table: a bound on memory.
+pub(super) const MAX_FOLLOWED: usize = 200_000;
 
-/// Who asks and where the answers go.
+/// Asks for what may be missing.
 #[derive(Clone)]
 pub(crate) struct Sweeper {
     pub(crate) asker: Asker,
-    pub(crate) feed: Feed,
-    pub(crate) store: Store,
-    pub(crate) verifier: std::sync::Arc<Verifier>,
+    pub(crate) outbox: Outbox,
+    pub(crate) known: Known,
+    pub(crate) report: Reporter,
+    pub(crate) verifier: Arc<Verifier>,
+    /// [`MAX_FOLLOWED`], but in tests.
+    pub(crate) max_followed: usize,
 }
 
-/// Cancelled, or done with everything confirmed.
+/// How a sweep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
+    /// Everything that was asked for is confirmed by the broker.
     Complete,
+    /// More wallets were found than one pass follows. Those are known as soon as they are indexed, and the next pass asks
+    /// for them.
+    Again,
     Cancelled,
 }
 
 impl Sweeper {
     /// Asks for everything since `from_ns`. When it is complete, everything that it found is confirmed by the broker.
-    pub(crate) async fn sweep(&self, from_ns: u64, token: &CancellationToken) -> Result<Ended> {
-        let mut followed = Followed::since(from_ns);
+    pub(crate) async fn sweep(&self, from_ns: u64, stop: &CancellationToken) -> Result<Ended> {
+        let mut followed = Followed::since(from_ns, self.max_followed);
         let mut after: Option<String> = None;
         loop {
-            let names = self.store.known_topics(after.as_deref(), KNOWN_PAGE, &STORED).await?;
+            let names = self.known.topics(after.as_deref(), KNOWN_PAGE, &STORED).await?;
             let Some(last) = names.last().cloned() else { break };
-            if self.ask_all(names, from_ns, &mut followed, token).await? == Ended::Cancelled {
+            if self.ask_all(names, from_ns, &mut followed, stop).await? == Ended::Cancelled {
                 return Ok(Ended::Cancelled);
             }
             after = Some(last);
         }
         let mut after: Option<Address> = None;
         loop {
-            let accounts = self.store.known_accounts(after, KNOWN_PAGE).await?;
+            let accounts = self.known.accounts(after, KNOWN_PAGE).await?;
             let Some(last) = accounts.last().copied() else { break };
             let names = accounts.iter().flat_map(|account| asked_of(*account, from_ns)).collect();
-            if self.ask_all(names, from_ns, &mut followed, token).await? == Ended::Cancelled {
+            if self.ask_all(names, from_ns, &mut followed, stop).await? == Ended::Cancelled {
                 return Ok(Ended::Cancelled);
             }
             after = Some(last);
@@ -83,9 +90,9 @@ impl Sweeper {
         loop {
             let names = followed.take();
             if names.is_empty() {
-                return Ok(Ended::Complete);
+                return Ok(if followed.overflowed { Ended::Again } else { Ended::Complete });
             }
-            if self.ask_all(names, from_ns, &mut followed, token).await? == Ended::Cancelled {
+            if self.ask_all(names, from_ns, &mut followed, stop).await? == Ended::Cancelled {
                 return Ok(Ended::Cancelled);
             }
         }
@@ -97,12 +104,12 @@ impl Sweeper {
         mut names: Vec<String>,
         from_ns: u64,
         followed: &mut Followed,
-        token: &CancellationToken,
+        stop: &CancellationToken,
     ) -> Result<Ended> {
         while !names.is_empty() {
             let rest = names.split_off(names.len().min(QUERY_TOPICS));
             let chunk = std::mem::replace(&mut names, rest);
-            if self.ask_chunk(chunk, from_ns, followed, token).await? == Ended::Cancelled {
+            if self.ask_chunk(chunk, from_ns, followed, stop).await? == Ended::Cancelled {
                 return Ok(Ended::Cancelled);
             }
         }
@@ -114,27 +121,19 @@ impl Sweeper {
         chunk: Vec<String>,
         from_ns: u64,
         followed: &mut Followed,
-        token: &CancellationToken,
+        stop: &CancellationToken,
     ) -> Result<Ended> {
         let mut work = vec![Question { topics: chunk, start_ns: from_ns, ..Question::default() }];
-        let mut last = 0;
+        let mut last = Ticket::default();
         while let Some(question) = work.pop() {
-            let answer = match self.asker.ask(question.clone(), token).await {
+            let answer = match self.asker.ask(question.clone(), stop).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return Ok(Ended::Cancelled),
-                // Anyone can make up a topic; one that the node will not hear of must not hide its neighbours.
-                Err(error) if error.trouble == Trouble::Refused && question.topics.len() > 1 => {
-                    let mut first = question.clone();
-                    let second = first.topics.split_off(first.topics.len() / 2);
-                    work.push(Question { topics: second, ..question });
-                    work.push(first);
+                // Anyone can make up a topic; one that the node cannot answer about must not hide its neighbours.
+                Err(error) => {
+                    work.extend(self.without_culprit(question, &error));
                     continue;
                 }
-                Err(error) if error.trouble == Trouble::Refused => {
-                    tracing::warn!(topic = ?question.topics.first(), %error, "a topic cannot be swept");
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
             };
             for envelope in &answer.envelopes {
                 followed.note(envelope, &self.verifier);
@@ -143,14 +142,51 @@ impl Sweeper {
                 .increment(answer.envelopes.len() as u64);
             // One answer may be on its way while the next is asked for, no more: the spill belongs to the stream.
             let previous = last;
-            last = self.feed.put(answer.envelopes, token).await?.max(last);
-            self.feed.publisher.confirmed(previous).await?;
-            if let Some(next) = answer.next {
-                work.push(Question { after: Some(next), ..question });
+            let records = answer.envelopes.into_iter().map(Into::into);
+            last = self.outbox.put(records, stop).await?.max(last);
+            self.outbox.confirmed(previous).await?;
+            match answer.next {
+                Some(next) => work.push(Question { after: Some(next), ..question }),
+                None => self.report.close(
+                    question
+                        .topics
+                        .iter()
+                        .map(|topic| shard_of(topic))
+                        .collect::<Vec<_>>()
+                        .iter()
+                        .map(String::as_str),
+                ),
             }
         }
-        self.feed.publisher.confirmed(last).await?;
+        self.outbox.confirmed(last).await?;
         Ok(Ended::Complete)
+    }
+
+    /// What to ask instead of a question that a node does not answer: its halves. A single topic that it does not answer
+    /// about is a gap.
+    fn without_culprit(&self, mut question: Question, error: &NodeError) -> Vec<Question> {
+        if question.topics.len() > 1 {
+            let second = question.topics.split_off(question.topics.len() / 2);
+            let second = Question { topics: second, ..question.clone() };
+            return vec![second, question];
+        }
+        if let Some(topic) = question.topics.first() {
+            tracing::warn!(topic, %error, "the node does not answer about a topic: this is a gap");
+            let from =
+                question.after.as_ref().map_or(question.start_ns, |after| after.sender_time_ns);
+            self.report.gap(Gap {
+                shard: shard_of(topic),
+                // What is refused today may be answered by another version of the node; every sweep asks again.
+                state: match error.cause {
+                    Cause::Refused => GapState::Unrepairable,
+                    _ => GapState::Open,
+                },
+                times: Some((from, None)),
+                sequences: None,
+                reason: error.to_string(),
+            });
+        }
+        Vec::new()
     }
 
     /// Reads topics back to their beginning that were first seen after this position, with the derivable topics of the
@@ -160,9 +196,9 @@ impl Sweeper {
         &self,
         after: Position,
         watched_since_ns: u64,
-        token: &CancellationToken,
+        stop: &CancellationToken,
     ) -> Result<Option<Position>> {
-        let topics = self.store.topics_first_seen(after, QUERY_TOPICS as i64, &STORED).await?;
+        let topics = self.known.topics_since(after, QUERY_TOPICS as i64, &STORED).await?;
         let Some(reached) = topics.last().map(|(_, position)| *position) else { return Ok(None) };
         let (mut names, mut private_stores) = (HashSet::new(), HashSet::new());
         for (name, _) in topics {
@@ -181,7 +217,7 @@ impl Sweeper {
         // Edges are not followed: that is what a crawl is for.
         for (names, from_ns) in [(names, 0), (private_stores, watched_since_ns)] {
             let names = names.into_iter().collect();
-            if self.ask_all(names, from_ns, &mut Followed::closed(), token).await?
+            if self.ask_all(names, from_ns, &mut Followed::closed(), stop).await?
                 == Ended::Cancelled
             {
                 return Ok(None);
@@ -189,6 +225,11 @@ impl Sweeper {
         }
         Ok(Some(reached))
     }
+}
+
+/// The shard under which a gap of one topic is reported.
+fn shard_of(topic: &str) -> String {
+    format!("topic {topic}")
 }
 
 /// What a wallet is asked for when a gap is closed. The first sweep of all closes none: it looks at all of history.
@@ -201,6 +242,8 @@ fn asked_of(account: Address, from_ns: u64) -> impl Iterator<Item = String> {
 #[derive(Default)]
 struct Followed {
     closed: bool,
+    most: usize,
+    overflowed: bool,
     from_ns: u64,
     accounts: HashSet<Address>,
     pairs: HashSet<(Address, Address)>,
@@ -208,8 +251,8 @@ struct Followed {
 }
 
 impl Followed {
-    fn since(from_ns: u64) -> Self {
-        Self { from_ns, ..Self::default() }
+    fn since(from_ns: u64, most: usize) -> Self {
+        Self { from_ns, most, ..Self::default() }
     }
 
     /// Follows nobody.
@@ -218,10 +261,16 @@ impl Followed {
     }
 
     fn note(&mut self, envelope: &wire::Envelope, verifier: &Verifier) {
-        if self.closed || self.accounts.len() + self.pairs.len() >= MAX_FOLLOWED {
+        if self.closed {
             return;
         }
         let Some(edge) = edge(envelope, verifier) else { return };
+        if self.accounts.len() + self.pairs.len() >= self.most {
+            let known =
+                self.accounts.contains(&edge.sender) && self.accounts.contains(&edge.recipient);
+            self.overflowed |= !known;
+            return;
+        }
         for account in [edge.sender, edge.recipient] {
             if self.accounts.insert(account) {
                 self.waiting.extend(asked_of(account, self.from_ns));
@@ -235,5 +284,28 @@ impl Followed {
 
     fn take(&mut self) -> Vec<String> {
         std::mem::take(&mut self.waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_wallets_than_one_pass_follows_ask_for_another_pass() {
+        let envelopes = crate::source::message_api::tests::invitations();
+        let verifier = Verifier::default();
+        let note_all = |most| {
+            let mut followed = Followed::since(1, most);
+            envelopes.iter().for_each(|envelope| followed.note(envelope, &verifier));
+            followed
+        };
+        let all = note_all(usize::MAX);
+        assert!(all.accounts.len() > 4 && !all.overflowed);
+        let some = note_all(4);
+        assert!(some.overflowed && some.accounts.len() + some.pairs.len() < 8);
+        // What is known already is no reason for another pass.
+        let exactly = note_all(all.accounts.len() + all.pairs.len());
+        assert!(!exactly.overflowed);
     }
 }

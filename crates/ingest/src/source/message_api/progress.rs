@@ -1,10 +1,12 @@
 //! Progress of a source of kind `message-api`: until when its stream was whole, and which topics were read back.
 
+use std::collections::BTreeMap;
+
 use store::Progress;
 
 /// The names of the shards in `ground.progress`.
-const WHOLE_UNTIL: &str = "whole-until";
-const READ_BACK_TO: &str = "read-back-to";
+pub(crate) const WHOLE_UNTIL: &str = "whole-until";
+pub(crate) const READ_BACK_TO: &str = "read-back-to";
 const WATCHED_SINCE: &str = "watched-since";
 
 /// Nodes of this kind do not number what they relay, so progress is two times of our clock and a position of the log. All
@@ -23,8 +25,10 @@ impl MessageApiProgress {
     /// Reads what the database has of a source. A shard that is missing counts as 0: then everything is read again, and
     /// nothing is lost.
     #[must_use]
-    pub fn of(source: &store::sources::Source) -> Self {
-        let upto = |shard| u64::try_from(source.upto(shard)).unwrap_or(0);
+    pub fn of(shards: &BTreeMap<String, i64>) -> Self {
+        let upto = |shard| {
+            shards.get(shard).and_then(|upto| u64::try_from(*upto).ok()).unwrap_or_default()
+        };
         Self {
             whole_until_ns: upto(WHOLE_UNTIL),
             read_back_to: upto(READ_BACK_TO),
@@ -56,17 +60,8 @@ mod tests {
 
     use super::*;
 
-    fn source(progress: Vec<Progress>) -> store::sources::Source {
-        store::sources::Source {
-            id: 1,
-            name: "node".into(),
-            kind: "message-api".into(),
-            connected: false,
-            last_envelope_at: None,
-            error: None,
-            updated_at: chrono::DateTime::UNIX_EPOCH,
-            progress,
-        }
+    fn stored(progress: Vec<Progress>) -> BTreeMap<String, i64> {
+        progress.into_iter().map(|one| (one.shard, one.upto)).collect()
     }
 
     fn progress([whole_until_ns, read_back_to, watched_since_ns]: [u64; 3]) -> MessageApiProgress {
@@ -76,9 +71,9 @@ mod tests {
     proptest! {
         #[test]
         fn it_comes_back_as_it_was(values in any::<[u64; 3]>()) {
-            let stored = values.map(|value| value.min(i64::MAX as u64));
+            let least = values.map(|value| value.min(i64::MAX as u64));
             let shards = progress(values).since(&MessageApiProgress::default());
-            prop_assert_eq!(MessageApiProgress::of(&source(shards)), progress(stored));
+            prop_assert_eq!(MessageApiProgress::of(&stored(shards)), progress(least));
         }
     }
 
@@ -92,7 +87,7 @@ mod tests {
     #[test]
     fn shards_of_other_kinds_and_values_below_zero_count_as_nothing() {
         let shard = |shard: &str, upto| Progress { shard: shard.into(), upto };
-        let source = source(vec![shard("100", 7), shard("whole-until", -1)]);
-        assert_eq!(MessageApiProgress::of(&source), MessageApiProgress::default());
+        let shards = stored(vec![shard("100", 7), shard("whole-until", -1)]);
+        assert_eq!(MessageApiProgress::of(&shards), MessageApiProgress::default());
     }
 }

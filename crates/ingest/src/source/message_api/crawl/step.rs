@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use store::crawl::{CrawlStep, CrawlTopic, NewCrawlTopic};
 use wire::{Address, Envelope, Topic, Verifier, topic};
 
+use super::super::edges::edge;
 use super::{Counts, CrawlOptions};
-use crate::edges::edge;
 
 /// What to remember.
 #[derive(Debug, Default)]

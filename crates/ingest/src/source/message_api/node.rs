@@ -10,8 +10,8 @@ use wire::proto::message_api::{
     cursor,
 };
 
-use super::{NodeError, Trouble};
 use crate::error::{Error, Result};
+use crate::source::{Cause, NodeError};
 
 /// The generated client.
 #[expect(unreachable_pub, clippy::allow_attributes_without_reason, reason = "generated")]
@@ -37,6 +37,16 @@ pub struct Node {
     url: String,
 }
 
+/// An open subscription.
+#[derive(Debug)]
+pub struct Subscription<S> {
+    /// The node said that the subscription is registered (response metadata `subscribed`). Without it headers may come from
+    /// something in front of the node that answers before the node does.
+    pub confirmed: bool,
+    /// What the node relays.
+    pub envelopes: S,
+}
+
 /// One answer to a query.
 #[derive(Debug, Default)]
 pub struct Answer {
@@ -57,6 +67,8 @@ pub struct Question {
     pub after: Option<IndexCursor>,
     /// At most this many rows.
     pub rows: u32,
+    /// The newest rows first. Then there is no next page.
+    pub newest_first: bool,
 }
 
 impl Node {
@@ -91,15 +103,17 @@ impl Node {
         Ok(Self { client, url: url.to_owned() })
     }
 
-    /// Everything that the node relays from now on. Returns when the subscription is registered. Every end of the stream
-    /// is a possible gap, a friendly one too: that is how nodes drop slow readers.
+    /// Subscribes to everything that the node relays from now on. Every end of the stream is a possible gap, also one with
+    /// status OK: that is how nodes drop slow readers.
     ///
     /// # Errors
     /// When the node cannot be reached or refuses.
     pub async fn subscribe_all(
         &self,
-    ) -> Result<impl Stream<Item = Result<wire::Envelope, NodeError>> + Unpin + use<>, NodeError>
-    {
+    ) -> Result<
+        Subscription<impl Stream<Item = Result<wire::Envelope, NodeError>> + Unpin + use<>>,
+        NodeError,
+    > {
         let mut client = self.client.clone();
         let opening = client.subscribe_all(SubscribeAllRequest {});
         // Nodes send headers at once, before the first envelope, to say that the subscription is registered.
@@ -107,17 +121,20 @@ impl Node {
             .await
             .map_err(|_| self.silent())?
             .map_err(|status| self.error(&status))?;
-        if response.metadata().get("subscribed").is_none() {
-            tracing::debug!(
-                url = self.url,
-                "the node does not say that the subscription is registered; its headers must do"
+        let kind = response.metadata().get("content-type");
+        if kind.is_none_or(|kind| !kind.as_bytes().starts_with(b"application/grpc")) {
+            return Err(
+                self.error(&Status::internal("the content-type of the response is not gRPC's"))
             );
         }
+        let confirmed = response.metadata().contains_key("subscribed");
         let node = self.clone();
-        Ok(response.into_inner().map(move |item: Result<Envelope, Status>| match item {
-            Ok(envelope) => Ok(envelope.into()),
-            Err(status) => Err(node.error(&status)),
-        }))
+        let envelopes =
+            response.into_inner().map(move |item: Result<Envelope, Status>| match item {
+                Ok(envelope) => Ok(envelope.into()),
+                Err(status) => Err(node.error(&status)),
+            });
+        Ok(Subscription { confirmed, envelopes })
     }
 
     /// One page of what the node stores in these topics, oldest first.
@@ -137,7 +154,10 @@ impl Node {
                 cursor: question
                     .after
                     .map(|index| Cursor { cursor: Some(cursor::Cursor::Index(index)) }),
-                direction: SortDirection::Ascending.into(),
+                direction: match question.newest_first {
+                    true => SortDirection::Descending.into(),
+                    false => SortDirection::Ascending.into(),
+                },
             }),
         };
         let mut client = self.client.clone();
@@ -155,44 +175,84 @@ impl Node {
             .filter(|_| response.envelopes.len() >= asked as usize);
         if given.is_some() && given == after {
             return Err(NodeError {
-                trouble: Trouble::Refused,
+                cause: Cause::Refused,
                 url: self.url.clone(),
                 text: "gives the same page again and again".into(),
             });
         }
         let rows = response.envelopes.into_iter().map(wire::Envelope::from).collect();
+        if question.newest_first {
+            return Ok(Answer { envelopes: rows, next: None });
+        }
         Ok(past_time_zero(after.as_ref(), rows, given))
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     fn silent(&self) -> NodeError {
         NodeError {
-            trouble: Trouble::Away,
+            cause: Cause::Failed,
             url: self.url.clone(),
             text: format!("did not answer within {} s", PATIENCE.as_secs()),
         }
     }
 
     fn error(&self, status: &Status) -> NodeError {
-        let told = status.message();
-        let (trouble, text) = match status.code() {
-            Code::ResourceExhausted => (
-                Trouble::Exhausted,
-                format!("has had enough requests of ours for a while ({told})"),
-            ),
-            Code::OutOfRange => {
-                (Trouble::TooLarge, format!("gave a larger answer than we take ({told})"))
+        let message = status.message();
+        let (cause, text) = match status.code() {
+            Code::ResourceExhausted => {
+                (Cause::Exhausted, format!("has no requests left for this address ({message})"))
             }
+            Code::OutOfRange => (
+                Cause::TooLarge,
+                format!("gave a response larger than {DECODE_LIMIT} bytes ({message})"),
+            ),
             Code::InvalidArgument
             | Code::Unimplemented
             | Code::PermissionDenied
             | Code::Unauthenticated => {
-                (Trouble::Refused, format!("refuses ({:?}: {told})", status.code()))
+                (Cause::Refused, format!("refuses ({:?}: {message})", status.code()))
             }
-            Code::Unavailable => (Trouble::Away, format!("cannot be reached ({told})")),
-            code => (Trouble::Away, format!("failed ({code:?}: {told})")),
+            _ if speaks_json(status) => (
+                Cause::Unreachable,
+                format!(
+                    "does not speak gRPC: is this the port of its HTTP/JSON gateway? gRPC has one of its own, \
+                     usually 5556 ({message})"
+                ),
+            ),
+            Code::Unavailable => (Cause::Unreachable, format!("cannot be reached ({message})")),
+            Code::Cancelled => (
+                Cause::Unreachable,
+                format!(
+                    "closed the connection before it answered; a server of HTTP/1.1 does so every time: is this the \
+                     port of its HTTP/JSON gateway? ({message})"
+                ),
+            ),
+            code => (Cause::Failed, format!("failed ({code:?}: {message})")),
         };
-        NodeError { trouble, url: self.url.clone(), text }
+        NodeError { cause, url: self.url.clone(), text }
     }
+}
+
+/// True for what an HTTP/1.1 server, or one that answers with something else than gRPC, makes of a request.
+fn speaks_json(status: &Status) -> bool {
+    let mut text = status.message().to_lowercase();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        text.push_str(&error.to_string().to_lowercase());
+        source = error.source();
+    }
+    [
+        "content-type",
+        "unexpected eof decoding stream",
+        "frame with invalid size",
+        "invalid compression flag",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
 }
 
 /// Everything from time 1 on: before the first row that there can be.
@@ -287,11 +347,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_server_that_does_not_speak_grpc_is_told_from_one_that_is_away() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+        let server = tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                tokio::io::AsyncWriteExt::write_all(&mut socket, answer).await.unwrap();
+            }
+        });
+        let error = Node::at(&url).unwrap().query(Question::default()).await.unwrap_err();
+        assert_eq!(error.cause, Cause::Unreachable);
+        assert!(error.to_string().contains("HTTP/JSON gateway"), "{error:?}");
+        server.abort();
+    }
+
+    #[tokio::test]
     async fn an_unreachable_node_is_one_clear_sentence() {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let node = Node::at(&format!("http://127.0.0.1:{port}")).unwrap();
         let error = node.query(Question::default()).await.unwrap_err();
-        assert_eq!(error.trouble, Trouble::Away);
+        assert_eq!(error.cause, Cause::Unreachable);
         assert!(error.to_string().contains("cannot be reached"), "{error}");
     }
 }

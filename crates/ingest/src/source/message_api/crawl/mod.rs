@@ -21,16 +21,15 @@ use tokio_util::sync::CancellationToken;
 use wire::proto::message_api::IndexCursor;
 use wire::{Address, Verifier};
 
-use crate::ask::Asker;
-use crate::budget::{Budget, BudgetOptions};
-use crate::edges::{lower_case_topics_of, topics_of};
+use super::ask::{Asker, Nodes};
+use super::edges::{lower_case_topics_of, topics_of};
+use super::node::{Answer, QUERY_TOPICS, Question};
+use crate::budget::Budget;
 use crate::error::Result;
-use crate::feed::Feed;
 use crate::pager::PageOptions;
 use crate::queue::Queue;
 use crate::queue::publisher::{Publisher, PublisherOptions};
-use crate::source::message_api::{Answer, Node, QUERY_TOPICS, Question};
-use crate::source::{NodeError, Source, Trouble};
+use crate::source::{NodeError, Outbox, Source};
 
 /// Wallets whose topics (four names in two spellings) fill a query.
 const ACCOUNTS_AT_ONCE: i64 = (QUERY_TOPICS / 8) as i64;
@@ -52,8 +51,6 @@ pub struct CrawlOptions {
     pub lower_case: bool,
     /// Ask for the direct-message topic of each pair that only invitations are known of; usually empty, and cheap.
     pub invited_pairs: bool,
-    /// What the node grants.
-    pub budget: BudgetOptions,
 }
 
 impl Default for CrawlOptions {
@@ -66,7 +63,6 @@ impl Default for CrawlOptions {
             max_topic_envelopes: 100_000,
             lower_case: true,
             invited_pairs: true,
-            budget: BudgetOptions::default(),
         }
     }
 }
@@ -142,7 +138,7 @@ pub async fn run(
     progress: watch::Sender<Progress>,
     token: CancellationToken,
 ) -> Result<Report> {
-    let node = Node::at(&crawl.source.url)?;
+    let nodes = Nodes::at(&crawl.source.urls)?;
     let topics: Vec<String> = crawl
         .topics
         .iter()
@@ -153,21 +149,22 @@ pub async fn run(
     let stop = CancellationToken::new();
     let (publisher, publishing) =
         Publisher::start(crawl.queue.clone(), PublisherOptions::default(), stop.clone());
-    let feed = Feed {
+    let outbox = Outbox::new(
         publisher,
-        store: crawl.store.clone(),
-        source: crawl.source.name.clone(),
-        pages: PageOptions::default(),
-    };
+        crawl.store.clone(),
+        &crawl.source.name,
+        PageOptions::default(),
+        PublisherOptions::default().window_bytes,
+    );
     let mut run = Run {
-        asker: Asker::new(node, Budget::new(crawl.options.budget), 0),
+        asker: Asker::new(nodes, Budget::new(crawl.source.budget), 0),
         store: crawl.store,
         options: crawl.options,
         given: topics.len(),
         verifier: Verifier::default(),
         progress: Progress::default(),
         told: progress,
-        feed,
+        outbox,
     };
     let crawled = tokio::select! {
         // The queue may be away for long: then what is on its way is given up, and asked for again next time.
@@ -189,7 +186,7 @@ async fn overdue(token: &CancellationToken) {
 
 struct Run {
     asker: Asker,
-    feed: Feed,
+    outbox: Outbox,
     store: Store,
     options: CrawlOptions,
     given: usize,
@@ -274,10 +271,7 @@ impl Run {
             match self.asker.ask(question, token).await {
                 Ok(Some(answer)) => self.keep(&topics, answer, token).await?,
                 Ok(None) => return Ok(()),
-                Err(error) if error.trouble == Trouble::Refused => {
-                    work.extend(self.refused(topics, &error).await?);
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => work.extend(self.refused(topics, &error).await?),
             }
         }
         Ok(())
@@ -305,8 +299,9 @@ impl Run {
     ) -> Result<()> {
         let found = step::found(topics, &answer.envelopes, &self.options, &self.verifier);
         self.progress.envelopes += answer.envelopes.len() as u64;
-        let last = self.feed.put(answer.envelopes, token).await?;
-        self.feed.publisher.confirmed(last).await?;
+        let records = answer.envelopes.into_iter().map(Into::into);
+        let last = self.outbox.put(records, token).await?;
+        self.outbox.confirmed(last).await?;
         let cursor = answer.next.map(|cursor| cursor.encode_to_vec());
         self.store
             .crawl_step(&found.steps, cursor.as_deref(), &found.accounts, &found.topics)
