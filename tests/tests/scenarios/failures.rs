@@ -70,7 +70,8 @@ async fn a_database_that_cannot_be_used_is_named_without_its_password() {
     let folder = Folder::new();
     let scratch = Scratch::new("failures_database").await;
     let fails = |url: &str, parts: &[&str]| {
-        for command in [["migrate"].as_slice(), &["status"], &["up", "--listen", "127.0.0.1:0"]] {
+        let up = ["up", "--listen", "127.0.0.1:0", "--wait", "0"];
+        for command in [["migrate", "--wait", "0"].as_slice(), &["status"], &up] {
             let output = run(
                 folder.path(),
                 command,
