@@ -2,22 +2,19 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use store::{Page, Record};
 use tokio::time::Instant;
 
 use crate::queue::page::MAX_BODY_BYTES;
 
 /// When a page is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageOptions {
     /// Records in a page.
     pub envelopes: usize,
     /// Bytes in a page; one record that is larger has a page of its own.
     pub bytes: usize,
     /// How long a page that is not full waits.
-    #[serde(with = "crate::seconds")]
     pub linger: Duration,
 }
 

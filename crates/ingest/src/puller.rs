@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use store::{Store, leader::LEAD_EVERY};
 use tokio_util::sync::CancellationToken;
 
@@ -15,15 +14,13 @@ use crate::queue::publisher::{Publisher, PublisherOptions};
 use crate::source::{Known, Outbox, ProgressStore, Reporter, Source, Tools};
 
 /// How sources are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PullerOptions {
     /// How large pages are.
     pub pages: PageOptions,
     /// How much may be on its way to the broker.
     pub publisher: PublisherOptions,
     /// How long a stop waits for the broker to confirm what is on its way.
-    #[serde(with = "crate::seconds")]
     pub drain: Duration,
 }
 

@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,8 +21,7 @@ use super::{Queue, page};
 use crate::error::{Error, Result};
 
 /// How much may be on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublisherOptions {
     /// Pages sent and not confirmed.
     pub window_pages: usize,
@@ -32,7 +30,6 @@ pub struct PublisherOptions {
     /// Bytes taken in and not confirmed, sent or not: how far a source may run ahead of a broker that is away.
     pub spill_bytes: usize,
     /// After this long without a confirm the outcome counts as unknown. Time during an alarm does not count.
-    #[serde(with = "crate::seconds")]
     pub confirm_timeout: Duration,
 }
 
