@@ -6,6 +6,7 @@
 )]
 
 pub mod capture;
+pub mod cluster;
 pub mod folder;
 pub mod graphql;
 pub mod live;

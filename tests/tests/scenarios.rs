@@ -2,6 +2,7 @@
 #![cfg(test)]
 
 mod scenarios {
+    mod broker;
     mod failures;
     mod hostile;
     mod log;

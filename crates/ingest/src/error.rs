@@ -34,13 +34,13 @@ pub enum Error {
     NetworkName(String),
     /// The quorum queue has no leader: it neither confirms nor delivers.
     #[error(
-        "the queue `{queue}` has not answered within {seconds} s: it has no leader, so it takes no page and delivers none; a majority of the RabbitMQ nodes that hold it must run (`rabbitmq-queues quorum_status {queue}`)"
+        "the queue `{queue}` does not answer ({why}): it has no leader, so it takes no page and delivers none; a majority of the RabbitMQ nodes that hold it must run (`rabbitmq-queues quorum_status {queue}`)"
     )]
     NoLeader {
         /// The queue's name.
         queue: String,
-        /// How long it was waited for.
-        seconds: u64,
+        /// What RabbitMQ said, or that it said nothing.
+        why: String,
     },
     /// The queue holds a page that this worker must not take.
     #[error("the queue `{queue}` holds {reason}; the page stays in the queue")]
@@ -103,6 +103,18 @@ impl Error {
     /// Wraps what the client library said in words that help.
     pub(crate) fn broker(doing: &'static str, source: lapin::Error) -> Self {
         Self::Broker { doing, why: explain(&source), source: Box::new(source) }
+    }
+
+    /// What RabbitMQ says when it cannot do what it was asked for although nothing is wrong with the request.
+    pub(crate) fn internal(source: &lapin::Error) -> Option<String> {
+        match source.kind() {
+            ErrorKind::ProtocolError(amqp)
+                if *amqp.kind() == AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR) =>
+            {
+                Some(amqp.get_message().to_string())
+            }
+            _ => None,
+        }
     }
 
     /// Whether broker or database may answer later: they cannot be reached, or they are starting.

@@ -146,7 +146,7 @@ impl Worker {
     async fn work(&self, token: &CancellationToken) -> Result<()> {
         let mut back_off = BackOff::for_services();
         loop {
-            let started = Instant::now();
+            let mut opened_at = None;
             let opened = tokio::select! {
                 () = token.cancelled() => return Ok(()),
                 opened = Session::open(&self.queue, self.options.prefetch) => opened,
@@ -154,6 +154,7 @@ impl Worker {
             let error = match opened {
                 Ok(session) => {
                     self.queue.is_working();
+                    opened_at = Some(Instant::now());
                     match self.consume(session, token).await? {
                         Ended::Cancelled => return Ok(()),
                         Ended::Lost(error) => error,
@@ -161,7 +162,7 @@ impl Worker {
                 }
                 Err(error) => error,
             };
-            let wait = back_off.after(started.elapsed());
+            let wait = back_off.after(opened_at.map_or(Duration::ZERO, |at: Instant| at.elapsed()));
             tracing::warn!(%error, retry_in = ?wait, "consuming pages pauses");
             tokio::select! {
                 () = token.cancelled() => return Ok(()),

@@ -148,24 +148,26 @@ impl Queue {
     /// and not for each request.
     ///
     /// # Errors
-    /// [`Error::NoLeader`] after 8 s without an answer; any other error when the broker cannot be reached.
+    /// [`Error::NoLeader`] when the broker says so or does not answer within 8 s; any other error when the broker cannot be reached.
     pub async fn check_leader(&self) -> Result<()> {
         let connection = self.open("check").await?;
+        let no_leader = |why: String| Error::NoLeader { queue: self.names.queue.clone(), why };
         let asked = tokio::time::timeout(LEADER_PATIENCE, async {
             let channel = channel(&connection).await?;
             let name = topology::short(&self.names.queue);
-            let got = channel.basic_get(name, BasicGetOptions::default()).await;
-            got.map_err(|error| Error::broker("ask the queue's leader", error))?;
+            channel.basic_get(name, BasicGetOptions::default()).await.map_err(|error| {
+                // The node of the leader is down, and there is no other leader yet.
+                match Error::internal(&error) {
+                    Some(why) => no_leader(why),
+                    None => Error::broker("ask the queue's leader", error),
+                }
+            })?;
             done_with(&channel).await;
             Ok(())
         })
         .await;
         close(&connection).await;
-        asked.unwrap_or_else(|_| {
-            Err(Error::NoLeader {
-                queue: self.names.queue.clone(),
-                seconds: LEADER_PATIENCE.as_secs(),
-            })
-        })
+        let seconds = LEADER_PATIENCE.as_secs();
+        asked.unwrap_or_else(|_| Err(no_leader(format!("no answer within {seconds} s"))))
     }
 }

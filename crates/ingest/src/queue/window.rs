@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use crate::back_off::BackOff;
 
+/// Refusals of one page after which its channel is given up.
+const REFUSALS: u32 = 3;
+
 /// The broker's answer to one publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -46,6 +49,8 @@ pub(crate) struct Entry<C> {
     confirmed: bool,
     /// The page was returned, so that its own confirm does not count.
     returned: bool,
+    /// Refusals on this channel.
+    refusals: u32,
     /// Set by the first return or refusal: waits of the page, and the end of the current one.
     again: Option<(BackOff, Instant)>,
 }
@@ -101,6 +106,7 @@ impl<C: Future<Output = Verdict> + Unpin> Window<C> {
             sent_at: now,
             confirmed: false,
             returned: false,
+            refusals: 0,
             again: None,
         });
     }
@@ -129,7 +135,14 @@ impl<C: Future<Output = Verdict> + Unpin> Window<C> {
     pub(crate) fn forget_confirms(&mut self) {
         for entry in &mut self.entries {
             entry.confirm = None;
+            entry.refusals = 0;
         }
+    }
+
+    /// Whether the channel goes on refusing a page. RabbitMQ's channel may do so for ever once it has lost the leader of its
+    /// queue, also when the queue has another one: only a new channel finds that.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.entries.iter().any(|entry| entry.refusals >= REFUSALS)
     }
 
     /// When the page that has waited longest for its confirm was sent.
@@ -164,6 +177,7 @@ impl<C: Future<Output = Verdict> + Unpin> Window<C> {
                 Verdict::Refused => {
                     answers.refused += 1;
                     if let Some(entry) = self.entries.iter_mut().find(|one| one.number == number) {
+                        entry.refusals += 1;
                         entry.send_again(now);
                     }
                 }

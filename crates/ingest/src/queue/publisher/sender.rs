@@ -19,6 +19,7 @@ enum Ended {
     Drained,
     Broken(Error),
     Lost(String),
+    Refused,
     Overdue(Duration),
 }
 
@@ -27,6 +28,7 @@ impl Ended {
         match self {
             Self::Drained => "drained",
             Self::Broken(_) | Self::Lost(_) => "connection",
+            Self::Refused => "refused",
             Self::Overdue(_) => "overdue",
         }
     }
@@ -36,6 +38,10 @@ impl Ended {
             Self::Drained => String::new(),
             Self::Broken(error) => error.to_string(),
             Self::Lost(why) => why.clone(),
+            Self::Refused => format!(
+                "RabbitMQ refuses a page again and again (nack); is the queue `{}` full, or has it lost its leader?",
+                queue.names().queue
+            ),
             Self::Overdue(limit) => format!(
                 "RabbitMQ has not confirmed a page within {} s; has the queue `{}` a leader (`rabbitmq-queues quorum_status`)?",
                 limit.as_secs(),
@@ -61,6 +67,7 @@ pub(super) struct Sender {
     /// Begins the ids of this run's messages.
     run: String,
     back_off: BackOff,
+    connected_at: Option<Instant>,
 }
 
 impl Sender {
@@ -80,12 +87,13 @@ impl Sender {
             spill,
             run: uuid::Uuid::new_v4().simple().to_string(),
             back_off: BackOff::for_services(),
+            connected_at: None,
         }
     }
 
     pub(super) async fn run(mut self) {
         loop {
-            let started = Instant::now();
+            self.connected_at = None;
             let ended = match self.connection().await {
                 Ok(ended) => ended,
                 Err(error) => Ended::Broken(error),
@@ -100,7 +108,8 @@ impl Sender {
             if matches!(ended, Ended::Overdue(_)) {
                 self.queue.fails(ended.reason(&self.queue));
             }
-            let wait = self.back_off.after(started.elapsed());
+            let wait =
+                self.back_off.after(self.connected_at.map_or(Duration::ZERO, |at| at.elapsed()));
             tracing::warn!(
                 reason = ended.reason(&self.queue), unconfirmed = self.window.len(), retry_in = ?wait,
                 "publishing pauses"
@@ -122,6 +131,7 @@ impl Sender {
             Ok(channel)
         })
         .await?;
+        self.connected_at = Some(Instant::now());
         let ended = self.publish_on(&connection, &channel).await;
         if !matches!(ended, Ended::Broken(_)) {
             done_with(&channel).await;
@@ -154,6 +164,9 @@ impl Sender {
                         return Ended::Lost(why);
                     }
                     self.report(answers.returned, answers.refused);
+                    if self.window.is_stuck() {
+                        return Ended::Refused;
+                    }
                     // A page that was returned finds its queue when it is sent again.
                     if answers.returned > 0 && let Err(error) = declare(connection, self.queue.names()).await {
                         return Ended::Broken(error);
@@ -191,7 +204,7 @@ impl Sender {
             if count > 0 {
                 metrics::counter!("xmtp_indexer_publisher_resent_total", "reason" => outcome)
                     .increment(u64::try_from(count).unwrap_or(u64::MAX));
-                tracing::warn!(
+                tracing::debug!(
                     pages = count,
                     outcome,
                     queue,

@@ -86,6 +86,9 @@ fn a_refused_page_is_sent_again_alone_and_later_each_time() {
         slot.answer(Verdict::Refused);
         assert_eq!(answers(&mut window, now), refused);
     }
+    assert!(window.is_stuck());
+    window.forget_confirms();
+    assert!(!window.is_stuck(), "another channel may take it");
     assert!(
         waits[0] <= Duration::from_millis(200) && waits[7] > Duration::from_secs(1),
         "{waits:?}"
