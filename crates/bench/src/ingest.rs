@@ -112,7 +112,7 @@ struct Run<'a> {
 async fn measure(run: &Run<'_>) -> anyhow::Result<(Limits, Flood, Statements, Latency)> {
     let Run { args, folder, services, .. } = *run;
     let database = services.local_postgres_url().context("no database")?.to_owned();
-    let broker = services.wait_amqp().await?.to_owned();
+    let broker = services.open_amqp(async |url| anyhow::Ok(url.to_owned())).await?;
     let store = Store::connect(store::Options::new(&database)).await?;
     store.migrate().await?;
     store.extend_partitions().await?;

@@ -91,6 +91,32 @@ pub enum EmbeddedError {
         /// Where it logs to.
         log: PathBuf,
     },
+    /// RabbitMQ has not written down its queues on its first start.
+    #[error(
+        "RabbitMQ did not write down its queues within {limit} s of its first start, so a crash would lose them: start again, and its data are made anew"
+    )]
+    QueuesNotWritten {
+        /// How long it was waited for, in seconds.
+        limit: u64,
+    },
+    /// The name of the data folder holds a character that configuration files cannot hold.
+    #[error(
+        "the data folder {name:?} has a line break or another control character in its path: choose another folder with --data-dir"
+    )]
+    UnusableName {
+        /// The path, which is shown escaped.
+        name: String,
+    },
+    /// The process that holds the data folder runs no such service, or has not completed its first start.
+    #[error(
+        "process {pid}, which holds the data folder, has announced no {what}: it may still be starting; otherwise name one in the configuration"
+    )]
+    NotAnnounced {
+        /// Which service.
+        what: String,
+        /// The holder's process id.
+        pid: u32,
+    },
     /// A service is not wanted here, so it cannot be waited for.
     #[error("{0} is not run by this process")]
     NotRunHere(&'static str),

@@ -2,6 +2,8 @@
 
 mod disk;
 mod error;
+mod first_start;
+mod identity;
 mod lock;
 mod output;
 mod owner;

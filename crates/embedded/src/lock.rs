@@ -24,6 +24,8 @@ const TRIES: u32 = 10;
 pub struct Running {
     /// The holder's process id.
     pub pid: u32,
+    /// The folder that it holds: a copy of the folder holds a copy of this.
+    pub data_dir: PathBuf,
     /// When it took the folder, RFC 3339.
     pub since: String,
     /// How to reach its database. Holds a password.
@@ -114,6 +116,7 @@ impl Lock {
     pub(crate) fn announce(&self, what: Announcement) -> Result<(), EmbeddedError> {
         let running = Running {
             pid: self.holder.pid,
+            data_dir: self.data_dir.clone(),
             since: self.holder.since.clone(),
             database_url: what.database_url,
             reader_url: what.reader_url,
@@ -169,8 +172,10 @@ pub fn running(data_dir: &Path) -> Result<Option<Running>, EmbeddedError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).context(|| format!("read {}", path.display())),
     };
-    // For a moment after a start, what a killed holder announced is still there.
-    Ok(Identity::of(running.pid).is_some().then_some(running))
+    // For a moment after a start there is still what a killed holder announced, or the holder of the folder of which this
+    // one is a copy.
+    let ours = fs::canonicalize(data_dir).is_ok_and(|data_dir| data_dir == running.data_dir);
+    Ok((ours && Identity::of(running.pid).is_some()).then_some(running))
 }
 
 fn announced(data_dir: &Path) -> PathBuf {
@@ -218,6 +223,12 @@ mod tests {
         let dead = left.replace(&seen.pid.to_string(), &child.id().to_string());
         let lock = Lock::take(folder.path()).await.unwrap();
         write_private(&announced(folder.path()), &dead).unwrap();
+        assert!(running(folder.path()).unwrap().is_none());
+        // Nor is what the folder's original announced, of which this is a copy: its holder lives.
+        let path = folder.path().to_str().unwrap();
+        let copied = left.replace(path, &format!("{path}-original"));
+        assert_ne!(copied, left);
+        write_private(&announced(folder.path()), &copied).unwrap();
         assert!(running(folder.path()).unwrap().is_none());
         drop(lock);
     }

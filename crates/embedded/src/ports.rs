@@ -30,6 +30,17 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
+    /// Ports that have nothing to do with those that were remembered, which belong to the folder that this is a copy of.
+    pub(crate) fn choose_anew(data_dir: &Path) -> Result<Self, EmbeddedError> {
+        let path = data_dir.join("ports.json");
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context(|| format!("remove {}", path.display()))
+            }
+            _ => Self::choose(data_dir),
+        }
+    }
+
     /// The remembered ports; each that is taken is replaced, and the choice is remembered.
     pub(crate) fn choose(data_dir: &Path) -> Result<Self, EmbeddedError> {
         let path = data_dir.join("ports.json");

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -22,6 +23,9 @@ use crate::{
 const NAME: &str = "PostgreSQL";
 const USER: &str = "postgres";
 const DATABASE: &str = "xmtp_indexer";
+
+/// Says that the password in `secrets.json` is newer than the cluster's.
+pub(crate) const STALE_PASSWORD: &str = "password-stale";
 
 /// How long a start may take; recovery after a crash replays up to `max_wal_size`.
 const START: Duration = Duration::from_secs(120);
@@ -132,10 +136,29 @@ impl Plan {
         let mut command = self.command("initdb", Signal::SIGKILL);
         command.arg("-D").arg(&partial).args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8"]);
         command.args(["--no-locale", "--no-instructions"]).arg("--pwfile").arg(&password);
-        let made = self.run(command).await;
+        let made = self.run(command, String::new()).await;
         fs::remove_file(&password).context(|| format!("remove {}", password.display()))?;
         made?;
         fs::rename(&partial, self.data()).context(|| format!("name {}", self.data().display()))
+    }
+
+    fn stale_password(&self) -> PathBuf {
+        self.folder.join(STALE_PASSWORD)
+    }
+
+    /// Gives the superuser the password of `secrets.json` where that was made anew. Without a server: nobody can
+    /// connect before it is done, and the old password is not needed.
+    pub(crate) async fn renew_password(&self) -> Result<(), EmbeddedError> {
+        let stale = self.stale_password();
+        if !stale.exists() {
+            return Ok(());
+        }
+        clear_stale(&self.data(), &self.data().join("none"));
+        let mut command = self.command("postgres", Signal::SIGQUIT);
+        command.arg("--single").arg("-D").arg(self.data()).arg("postgres");
+        let statement = format!("alter role {USER} password '{}'\n", self.password);
+        self.run(command, statement).await?;
+        fs::remove_file(&stale).context(|| format!("remove {}", stale.display()))
     }
 
     /// Starts the server, waits until it answers, and makes the database in it.
@@ -166,9 +189,14 @@ impl Plan {
         self.folder.join("sock")
     }
 
-    /// Where the server's socket is; none where its path would be too long.
+    /// Where the server's socket is; none where its path is too long or could not be written in a URL.
     fn socket_folder(&self) -> Option<PathBuf> {
-        Some(self.sockets()).filter(|folder| folder.as_os_str().len() <= SOCKET_PATH)
+        let usable = |folder: &PathBuf| {
+            let path = folder.as_os_str().as_encoded_bytes();
+            // Clients take `,/` for the beginning of another host.
+            path.len() <= SOCKET_PATH && !path.windows(2).any(|pair| pair == b",/")
+        };
+        Some(self.sockets()).filter(usable)
     }
 
     fn recipe(&self) -> Recipe {
@@ -177,8 +205,7 @@ impl Plan {
         settings.extend(self.settings.iter().cloned());
         settings.push(("listen_addresses", "127.0.0.1".to_owned()));
         settings.push(("port", self.port.to_string()));
-        let place =
-            self.socket_folder().map_or_else(String::new, |place| place.display().to_string());
+        let place = self.socket_folder().map_or_else(String::new, |place| quoted(&place));
         settings.push(("unix_socket_directories", place));
         if small_shared_memory() {
             settings.push(("dynamic_shared_memory_type", "mmap".to_owned()));
@@ -244,7 +271,7 @@ impl Plan {
         let mut command = self.command("createdb", Signal::SIGKILL);
         command.args(["-h", "127.0.0.1", "-U", USER, "--maintenance-db=postgres", DATABASE]);
         command.arg("-p").arg(self.port.to_string()).env("PGPASSWORD", &self.password);
-        match self.run(command).await {
+        match self.run(command, String::new()).await {
             // Made by a start that ended before it could write that down.
             Err(EmbeddedError::DidNotStart { reason, .. }) if reason.contains("already exists") => {
             }
@@ -259,9 +286,16 @@ impl Plan {
         command
     }
 
-    async fn run(&self, mut command: Command) -> Result<(), EmbeddedError> {
-        command.stdout(Stdio::null());
-        let output = tokio::task::spawn_blocking(move || command.output())
+    /// Runs a program to its end, with this as its input.
+    async fn run(&self, mut command: Command, input: String) -> Result<(), EmbeddedError> {
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let run = move || {
+            let mut child = command.spawn()?;
+            // A program that does not read its input may be gone already.
+            child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
+            child.wait_with_output()
+        };
+        let output = tokio::task::spawn_blocking(run)
             .await
             .map_err(std::io::Error::other)
             .and_then(|output| output)
@@ -312,6 +346,11 @@ impl Postgres {
     pub(crate) fn abandon(&self) {
         self.child.signal(Signal::SIGQUIT);
     }
+}
+
+/// A path as an element of a list in PostgreSQL's settings: a comma would otherwise end it.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display().to_string().replace('"', "\"\""))
 }
 
 /// A path in the place of a host.

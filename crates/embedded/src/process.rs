@@ -83,6 +83,12 @@ pub(crate) fn has_argument(pid: u32, argument: &Path) -> bool {
         .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == wanted))
 }
 
+/// Whether a process was started in this folder. The kernel follows the folder when it is renamed, so a copy is told
+/// from the original.
+pub(crate) fn runs_in(pid: u32, folder: &Path) -> bool {
+    fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|found| found == folder)
+}
+
 /// Sends a signal; a process that is gone already is what the caller wanted anyway.
 pub(crate) fn send(pid: u32, signal: Signal) {
     if let Ok(pid) = i32::try_from(pid)

@@ -17,10 +17,11 @@ use tokio::{
 
 use crate::{
     error::EmbeddedError,
+    first_start::FirstStart,
     output::Output,
     owner::{Owner, PATH},
     ports::Ports,
-    process::{Identity, has_argument},
+    process::{Identity, runs_in},
     secrets::Secrets,
     supervisor::{Recipe, Supervised},
     tuning,
@@ -31,6 +32,9 @@ const USER: &str = "xmtp";
 
 /// `@localhost` whatever the machine is called: the node's data are kept under its name.
 const NODE: &str = "xmtpidx@localhost";
+
+/// The folder in which a process was started, whatever it is called.
+const WORKING_FOLDER: &str = "/proc/self/cwd";
 
 /// A boot takes 5 to 25 s of one core.
 const START: Duration = Duration::from_secs(240);
@@ -77,12 +81,14 @@ pub(crate) struct Plan {
     pub(crate) ports: Ports,
     pub(crate) secrets: Secrets,
     pub(crate) memory: u64,
+    pub(crate) first_start: FirstStart,
 }
 
 /// The broker, booting or up.
 pub(crate) struct RabbitMq {
     broker: Supervised,
     epmd: Supervised,
+    first_start: FirstStart,
     port: u16,
     url: String,
 }
@@ -90,6 +96,8 @@ pub(crate) struct RabbitMq {
 impl Plan {
     /// Starts both children and returns: the broker takes seconds to boot.
     pub(crate) async fn start(self) -> Result<RabbitMq, EmbeddedError> {
+        self.owner.folder(&self.folder)?;
+        self.first_start.prepare()?;
         self.configure()?;
         let epmd = Supervised::start(self.epmd())?;
         let broker = match Supervised::start(self.broker()) {
@@ -101,11 +109,10 @@ impl Plan {
         };
         let port = self.ports.amqp;
         let url = format!("amqp://{USER}:{}@127.0.0.1:{port}/%2f", self.secrets.amqp);
-        Ok(RabbitMq { broker, epmd, port, url })
+        Ok(RabbitMq { broker, epmd, first_start: self.first_start, port, url })
     }
 
     fn configure(&self) -> Result<(), EmbeddedError> {
-        self.owner.folder(&self.folder)?;
         for name in ["home", "mnesia", "log", "conf"] {
             self.owner.folder(&self.folder.join(name))?;
         }
@@ -127,6 +134,19 @@ impl Plan {
             // The journal of quorum queues is also held in memory: 512 MiB unless told.
             ("raft.wal_max_size_bytes", (64 << 20).to_string()),
         ];
+        let mut settings = settings.to_vec();
+        if !self.first_start.is_open() {
+            // `default_pass` is for a new broker only; this keeps the password that of `secrets.json`, also in a copy.
+            let definitions = serde_json::json!({
+                "vhosts": [{ "name": "/" }],
+                "users": [{ "name": USER, "password": self.secrets.amqp, "tags": "administrator" }],
+                "permissions":
+                    [{ "user": USER, "vhost": "/", "configure": ".*", "write": ".*", "read": ".*" }],
+            });
+            self.owner
+                .file(&self.folder.join("conf/definitions.json"), &definitions.to_string())?;
+            settings.push(("load_definitions", format!("{WORKING_FOLDER}/conf/definitions.json")));
+        }
         let text: String =
             settings.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
         self.owner.file(&self.folder.join("conf/rabbitmq.conf"), &text)
@@ -163,7 +183,8 @@ impl Plan {
     }
 
     fn environment(&self) -> Vec<(&'static str, std::ffi::OsString)> {
-        let at = |name: &str| self.folder.join(name).into_os_string();
+        // The working folder, because the broker puts paths into shell commands and cannot handle quotes in them.
+        let at = |name: &str| Path::new(WORKING_FOLDER).join(name).into_os_string();
         let port = |port: u16| port.to_string().into();
         vec![
             ("HOME", at("home")),
@@ -196,6 +217,19 @@ impl Plan {
 impl RabbitMq {
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Whether nobody may use it yet; see [`FirstStart`].
+    pub(crate) fn is_first_start(&self) -> bool {
+        self.first_start.is_open()
+    }
+
+    /// Waits until the queues that were declared would survive a crash.
+    pub(crate) async fn complete_first_start(&self) -> Result<(), EmbeddedError> {
+        if self.first_start.is_open() && self.broker.state().ends > 0 {
+            return Err(self.broker.did_not_start("it ended during its first start"));
+        }
+        self.first_start.complete().await
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
@@ -252,8 +286,9 @@ impl RabbitMq {
     }
 
     pub(crate) fn abandon(&self) {
-        self.broker.signal(Signal::SIGKILL);
-        self.epmd.signal(Signal::SIGKILL);
+        // Not SIGKILL: a queue that was just declared would be lost (see `first_start`).
+        self.broker.signal(Signal::SIGTERM);
+        self.epmd.signal(Signal::SIGTERM);
     }
 }
 
@@ -263,12 +298,13 @@ pub(crate) async fn stop_leftover(folder: &Path, pids: &Path) {
     let own = fs::read_to_string(folder.join("rabbit.pid"))
         .ok()
         .and_then(|text| text.trim().parse().ok())
-        .filter(|pid| has_argument(*pid, &folder.join("home")))
         .and_then(Identity::of);
     let recorded = ["rabbitmq.pid", "epmd.pid"].map(|name| Identity::recorded(&pids.join(name)));
     let mut leftovers = vec![];
     leftovers.extend(own);
     leftovers.extend(recorded.into_iter().flatten());
+    // The files of a copied folder name the processes of the original.
+    leftovers.retain(|leftover| runs_in(leftover.pid(), folder));
     for leftover in leftovers {
         if !leftover.is_alive() {
             continue;

@@ -33,16 +33,20 @@ impl Secrets {
                     let folder = folder.clone();
                     return Err(EmbeddedError::SecretsLost { secrets: path, folder });
                 }
-                let made =
-                    Self { postgres: random_hex()?, amqp: random_hex()?, cookie: random_hex()? };
-                let text = serde_json::to_string_pretty(&made)
-                    .map_err(std::io::Error::from)
-                    .context(|| "write down the passwords".to_owned())?;
-                write_private(&path, &text)?;
-                Ok(made)
+                Self::make(data_dir)
             }
             Err(error) => Err(error).context(|| format!("read {}", path.display())),
         }
+    }
+
+    /// Makes new ones, whatever there was before.
+    pub(crate) fn make(data_dir: &Path) -> Result<Self, EmbeddedError> {
+        let made = Self { postgres: random_hex()?, amqp: random_hex()?, cookie: random_hex()? };
+        let text = serde_json::to_string_pretty(&made)
+            .map_err(std::io::Error::from)
+            .context(|| "write down the passwords".to_owned())?;
+        write_private(&data_dir.join("secrets.json"), &text)?;
+        Ok(made)
     }
 }
 

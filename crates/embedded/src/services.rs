@@ -4,11 +4,14 @@ use std::{
     fmt, fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use crate::{
     disk,
     error::{Context, EmbeddedError},
+    first_start::FirstStart,
+    identity,
     lock::{Announcement, Lock},
     owner::{self, Owner},
     ports::Ports,
@@ -93,13 +96,15 @@ pub struct Services {
     data_dir: PathBuf,
     postgres: Option<Postgres>,
     rabbitmq: Option<RabbitMq>,
+    /// What other commands were told.
+    announced: Mutex<Option<Announcement>>,
     // Last, so that it is let go last.
     lock: Lock,
 }
 
 impl Services {
     /// Takes the folder and starts what is wanted. Returns as soon as PostgreSQL answers;
-    /// RabbitMQ boots behind (see [`Services::wait_amqp`]).
+    /// RabbitMQ boots behind (see [`Services::open_amqp`]).
     ///
     /// With nothing wanted it only takes the folder, so that two processes never share one.
     pub async fn start(
@@ -109,7 +114,8 @@ impl Services {
     ) -> Result<Self, EmbeddedError> {
         let data_dir = open(data_dir)?;
         let lock = Lock::take(&data_dir).await?;
-        let mut services = Self { data_dir, postgres: None, rabbitmq: None, lock };
+        let mut services =
+            Self { data_dir, postgres: None, rabbitmq: None, announced: Mutex::default(), lock };
         match services.bring_up(&options, &on_progress).await {
             Ok(()) => Ok(services),
             Err(error) => {
@@ -142,8 +148,21 @@ impl Services {
         );
         let free_disk = disk::check(&self.data_dir)?;
         let opened = [postgres_dir.join("data"), rabbitmq_dir.join("mnesia")];
-        let secrets = Secrets::load(&self.data_dir, &opened)?;
-        let ports = Ports::choose(&self.data_dir)?;
+        let is_copy = identity::is_copy(&self.data_dir)?;
+        if is_copy {
+            tracing::warn!(
+                "this data folder was copied or moved: it gets ports and passwords of its own"
+            );
+            if opened[0].exists() {
+                owner.file(&postgres_dir.join(postgres::STALE_PASSWORD), "")?;
+            }
+        }
+        let (secrets, ports) = match is_copy {
+            false => (Secrets::load(&self.data_dir, &opened)?, Ports::choose(&self.data_dir)?),
+            true => (Secrets::make(&self.data_dir)?, Ports::choose_anew(&self.data_dir)?),
+        };
+        // Everything that a copy must not share is replaced, or marked to be.
+        identity::remember(&self.data_dir)?;
         for folder in [&logs, &pids] {
             fs::create_dir_all(folder)
                 .context(|| format!("make the folder {}", folder.display()))?;
@@ -168,12 +187,15 @@ impl Services {
                 on_progress(&Progress::CreatingPostgres);
                 plan.create().await?;
             }
+            plan.renew_password().await?;
             on_progress(&Progress::StartingPostgres);
             self.postgres = Some(plan.start().await?);
             on_progress(&Progress::PostgresReady(ports.postgres));
         }
         if let Some(programs) = rabbitmq_programs {
+            let first_start = FirstStart::new(&rabbitmq_dir, rabbitmq_dir.join("mnesia"));
             let plan = rabbitmq::Plan {
+                first_start,
                 folder: rabbitmq_dir,
                 logs,
                 pids,
@@ -209,16 +231,31 @@ impl Services {
         Ok(Some(Login { name, password, url }))
     }
 
-    /// How to reach the embedded broker, which may still be booting. None when it was not wanted.
+    /// The URL of the embedded broker, which may still be booting. None when it was not wanted, or while its first start is
+    /// not complete; see [`Services::open_amqp`].
     pub fn amqp_url(&self) -> Option<&str> {
-        self.rabbitmq.as_ref().map(RabbitMq::url)
+        let usable = self.rabbitmq.as_ref().filter(|broker| !broker.is_first_start());
+        usable.map(RabbitMq::url)
     }
 
-    /// Waits until the embedded broker answers, or cannot be brought to.
-    pub async fn wait_amqp(&self) -> Result<&str, EmbeddedError> {
+    /// Waits until the embedded broker answers, has the queues declared, and returns when they would survive a crash of
+    /// the broker. The broker is then announced to other commands.
+    ///
+    /// `declare` gets the broker's URL. On the broker's first start it must not publish: a start that is cut short until
+    /// this returns makes the broker's data anew.
+    pub async fn open_amqp<T, E: From<EmbeddedError>>(
+        &self,
+        declare: impl AsyncFnOnce(&str) -> Result<T, E>,
+    ) -> Result<T, E> {
         let broker = self.rabbitmq.as_ref().ok_or(EmbeddedError::NotRunHere("RabbitMQ"))?;
         broker.wait_ready().await?;
-        Ok(broker.url())
+        let declared = declare(broker.url()).await?;
+        broker.complete_first_start().await?;
+        let announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(what) = announced {
+            self.announce(what)?;
+        }
+        Ok(declared)
     }
 
     /// The process ids of the children right now: PostgreSQL's server, the broker, its port mapper.
@@ -234,7 +271,10 @@ impl Services {
     }
 
     /// Tells other commands on this machine where everything answers; see [`running`].
+    /// The embedded broker is named as soon as it may be used.
     pub fn announce(&self, mut what: Announcement) -> Result<(), EmbeddedError> {
+        let mut announced = self.announced.lock().unwrap_or_else(PoisonError::into_inner);
+        *announced = Some(what.clone());
         what.database_url = what.database_url.or_else(|| self.postgres_url().map(str::to_owned));
         what.amqp_url = what.amqp_url.or_else(|| self.amqp_url().map(str::to_owned));
         self.lock.announce(what)
@@ -272,6 +312,10 @@ impl Drop for Services {
 /// Makes the folder. Everybody may pass through it (to the subfolders, which are closed to all but
 /// their owner), nobody else may look around.
 fn open(data_dir: &Path) -> Result<PathBuf, EmbeddedError> {
+    let name = data_dir.to_string_lossy();
+    if name.chars().any(char::is_control) {
+        return Err(EmbeddedError::UnusableName { name: name.into_owned() });
+    }
     let made = !data_dir.exists();
     fs::create_dir_all(data_dir).context(|| format!("make the folder {}", data_dir.display()))?;
     let data_dir =

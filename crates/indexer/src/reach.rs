@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use embedded::Running;
+use embedded::{EmbeddedError, Running};
 use ingest::Queue;
 use store::{
     Store,
@@ -125,7 +125,11 @@ fn found(
     pick: impl Fn(&Running) -> Option<String>,
 ) -> anyhow::Result<String> {
     let running = embedded::running(&config.data_dir)?;
-    running.as_ref().and_then(pick).ok_or_else(|| {
+    let found = running.as_ref().and_then(pick);
+    found.ok_or_else(|| {
+        if let Some(holder) = running {
+            return EmbeddedError::NotAnnounced { what: what.to_owned(), pid: holder.pid }.into();
+        }
         let message = format!(
             "no {what}: set {variable}, or start `xmtp-indexer up --data-dir {}` first",
             config.data_dir.display()

@@ -4,6 +4,7 @@ use std::{future::Future, time::Duration};
 
 use anyhow::{Context as _, bail};
 use backon::{BackoffBuilder, ExponentialBuilder};
+use embedded::EmbeddedError;
 use tokio::time::Instant;
 
 use crate::{health::Health, shutdown::Shutdown};
@@ -79,6 +80,7 @@ fn is_away(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.downcast_ref::<store::Error>().is_some_and(store::Error::is_transient)
             || cause.downcast_ref::<ingest::Error>().is_some_and(ingest::Error::is_transient)
+            || matches!(cause.downcast_ref(), Some(EmbeddedError::NotAnnounced { .. }))
     })
 }
 

@@ -15,7 +15,7 @@ use embedded::{
     Announcement, EmbeddedError, Options, Progress, Services, Stop, memory_bytes, running,
 };
 use lapin::{
-    BasicProperties, Confirmation, Connection, ConnectionProperties,
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
     options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
@@ -40,7 +40,14 @@ async fn embedded_services_keep_data_through_kills_and_restarts() {
     // The database answers before the broker does.
     let database = services.postgres_url().unwrap().to_owned();
     sql(&database, "create table kept (n int primary key); insert into kept values (1)").unwrap();
-    let broker = services.wait_amqp().await.unwrap().to_owned();
+    assert_eq!(services.amqp_url(), None, "nobody may use it before its first start is complete");
+    let broker = services
+        .open_amqp(async |url: &str| {
+            declare(url).await?;
+            Ok::<_, Box<dyn std::error::Error>>(url.to_owned())
+        })
+        .await
+        .unwrap();
     put(&broker, b"first").await.unwrap();
     loopback_only(&services.pids()).unwrap();
 
@@ -54,13 +61,11 @@ async fn embedded_services_keep_data_through_kills_and_restarts() {
     until("PostgreSQL is back", || sql(&database, "select n from kept").is_ok_and(|n| n == "1"));
     assert_ne!(before, services.pids());
 
-    // So does the broker. It writes down which quorum queues it has about a second after they are
-    // declared; killed before that, it forgets them.
-    until("the broker has written down its queue", || queue_is_written_down(&data));
+    // So does the broker. Its queue is written down: `open_amqp` waits for that.
     let pid = broker_of(&data).unwrap();
     kill(pid);
     until("the broker was restarted", || broker_of(&data).is_ok_and(|now| now != pid));
-    services.wait_amqp().await.unwrap();
+    answers(&services).await;
     assert_eq!(take(&broker).await.unwrap(), b"first");
     put(&broker, b"second").await.unwrap();
 
@@ -80,7 +85,8 @@ async fn embedded_services_keep_data_through_kills_and_restarts() {
     let services = Services::start(&data, small(), |_| {}).await.unwrap();
     assert_eq!(services.postgres_url().unwrap(), database);
     assert_eq!(sql(&database, "select n from kept").unwrap(), "1");
-    assert_eq!(services.wait_amqp().await.unwrap(), broker);
+    answers(&services).await;
+    assert_eq!(services.amqp_url().unwrap(), broker);
     assert_eq!(take(&broker).await.unwrap(), b"second");
     let pids = services.pids();
     assert!(services.stop(Stop::Hard).await);
@@ -186,14 +192,33 @@ fn sql(url: &str, statement: &str) -> Result<String> {
     Err(String::from_utf8(output.stderr)?.into())
 }
 
-async fn put(url: &str, bytes: &[u8]) -> Result<()> {
+/// Waits until the broker answers.
+async fn answers(services: &Services) {
+    services.open_amqp(async |_: &str| Ok::<_, EmbeddedError>(())).await.unwrap();
+}
+
+async fn declare(url: &str) -> Result<()> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    // Kept until the connection is closed: a channel that is dropped closes itself meanwhile.
     let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    declare_in(&channel).await?;
+    connection.close(200, "done".into()).await?;
+    Ok(())
+}
+
+async fn declare_in(channel: &Channel) -> Result<()> {
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(QUEUE.into(), durable, arguments).await?;
+    Ok(())
+}
+
+async fn put(url: &str, bytes: &[u8]) -> Result<()> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    declare_in(&channel).await?;
     let kept = BasicProperties::default().with_delivery_mode(2);
     let confirm = channel
         .basic_publish("".into(), QUEUE.into(), BasicPublishOptions::default(), bytes, kept)
@@ -226,13 +251,6 @@ async fn try_take(url: &str) -> Result<Option<Vec<u8>>> {
     let got = channel.basic_get(QUEUE.into(), BasicGetOptions { no_ack: true }).await?;
     connection.close(200, "done".into()).await?;
     Ok(got.map(|got| got.delivery.data))
-}
-
-fn queue_is_written_down(data: &Path) -> bool {
-    let node = data.join("rabbitmq/mnesia/xmtpidx@localhost/quorum/xmtpidx@localhost");
-    let name = b"%2F_kept";
-    fs::read(node.join("names.dets"))
-        .is_ok_and(|names| names.windows(name.len()).any(|part| part == name))
 }
 
 fn server_of(data: &Path) -> Result<u32> {

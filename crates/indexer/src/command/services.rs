@@ -5,7 +5,9 @@ use std::io::Write;
 use anyhow::Context as _;
 
 use super::Context;
+use crate::config::Config;
 use embedded::{Announcement, Options, Services, Stop};
+use ingest::Queue;
 
 /// Runs only the private PostgreSQL and RabbitMQ of the data folder. Prints `DATABASE_URL=…` and
 /// `AMQP_URL=…` on stdout once both answer, and stays until it is told to stop.
@@ -26,7 +28,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         () = shutdown.requested() => return Ok(()),
     };
     let told = tokio::select! {
-        told = tell(&services, args.no_rabbitmq) => told,
+        told = tell(&config, &services, args.no_rabbitmq) => told,
         () = shutdown.requested() => Ok(()),
     };
     if told.is_ok() {
@@ -36,9 +38,14 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     told
 }
 
-async fn tell(services: &Services, no_rabbitmq: bool) -> anyhow::Result<()> {
+async fn tell(config: &Config, services: &Services, no_rabbitmq: bool) -> anyhow::Result<()> {
     if !no_rabbitmq {
-        services.wait_amqp().await?;
+        // The folder is one that `up` can go on with: its queues are there, and survive a crash.
+        let declare = async |url: &str| -> anyhow::Result<()> {
+            Queue::connect(url, config.names()?, &config.network).await?;
+            Ok(())
+        };
+        services.open_amqp(declare).await?;
     }
     services.announce(Announcement::default())?;
     let mut lines = String::new();

@@ -218,11 +218,13 @@ async fn prepare(
 }
 
 async fn open_queue(config: &Config, services: &Services) -> anyhow::Result<Queue> {
-    let url = match &config.queue.url {
-        Some(url) => url.expose().to_owned(),
-        None => services.wait_amqp().await?.to_owned(),
+    let connect = async |url: &str| -> anyhow::Result<Queue> {
+        Ok(Queue::connect(url, config.names()?, &config.network).await?)
     };
-    Ok(Queue::connect(&url, config.names()?, &config.network).await?)
+    match &config.queue.url {
+        Some(url) => connect(url.expose()).await,
+        None => services.open_amqp(connect).await,
+    }
 }
 
 /// The capture is compiled in and laid down as a file, because a network plays files.
