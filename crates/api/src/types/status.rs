@@ -32,7 +32,7 @@ pub(crate) struct Status {
 }
 
 /// Statements that it takes.
-pub(super) const STATEMENTS: Statements = Statements::of(4);
+pub(super) const STATEMENTS: Statements = Statements::of(3);
 
 /// The same for everyone who asks.
 pub(super) async fn now(call: Call<'_>, askers: usize) -> Result<Vec<Status>, Trouble> {

@@ -24,6 +24,11 @@ async fn a_gap_is_listed_until_it_is_closed(_: PgPoolOptions, options: PgConnect
     db.store.close_gaps("a", &["stream".into(), "none".into()]).await.unwrap();
     assert_eq!(gaps("a").await, [space]);
     assert_eq!(gaps("b").await.len(), 1);
+    // Readers see the same.
+    let snapshot = db.store.snapshot().await.unwrap();
+    let seen = snapshot.status().await.unwrap().sources;
+    let of = |name| &seen.iter().find(|source| source.name == name).unwrap().gaps;
+    assert_eq!((of("a"), of("b")), (&gaps("a").await, &gaps("b").await));
 }
 
 #[sqlx::test(migrator = "crate::migrate::MIGRATOR")]

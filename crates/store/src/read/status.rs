@@ -63,14 +63,16 @@ fn source(columns: &mut Columns<'_>) -> Result<SourceStatus> {
     })
 }
 
-fn gap(columns: &mut Columns<'_>) -> Result<Gap> {
-    Ok(Gap {
-        shard: columns.get()?,
-        reason: columns.get()?,
-        state: GapState::of(&columns.get::<String>()?),
-        times: gaps::times(columns.get()?, columns.get()?),
-        sequences: gaps::sequences(columns.get()?, columns.get()?),
-    })
+fn gap(columns: &mut Columns<'_>) -> Result<(String, Gap)> {
+    let source = columns.get()?;
+    let (reason, shard) = (columns.get()?, columns.get()?);
+    columns.skip(3);
+    let from = columns.get()?;
+    columns.skip(2);
+    let times = gaps::times(from, columns.get()?);
+    let state = GapState::of(&columns.get::<String>()?);
+    let sequences = gaps::sequences(columns.get()?, columns.get()?);
+    Ok((source, Gap { shard, state, times, sequences, reason }))
 }
 
 fn projection(columns: &mut Columns<'_>) -> Result<Watermark> {
@@ -103,18 +105,16 @@ impl Snapshot {
             match columns.get::<i32>()? {
                 SOURCE => status.sources.push(source(&mut columns)?),
                 PROJECTION => status.projections.push(projection(&mut columns)?),
-                _ => {
+                PARKED => {
                     columns.skip(6);
                     status.parked = columns.count()?;
                 }
-            }
-        }
-        let rows = self.rows(Statement::new(GAPS, Vec::new())).await?;
-        for mut columns in rows.iter() {
-            let source: String = columns.get()?;
-            let gap = gap(&mut columns)?;
-            if let Some(known) = status.sources.iter_mut().find(|known| known.name == source) {
-                known.gaps.push(gap);
+                // After the sources, by the order of the statement.
+                _ => {
+                    let (source, gap) = gap(&mut columns)?;
+                    let source = status.sources.iter_mut().find(|known| known.name == source);
+                    source.into_iter().for_each(|source| source.gaps.push(gap.clone()));
+                }
             }
         }
         status.head = self.head();
@@ -125,22 +125,25 @@ impl Snapshot {
 
 const SOURCE: i32 = 1;
 const PROJECTION: i32 = 2;
+const PARKED: i32 = 3;
 
-/// Three kinds of rows, so that one statement is enough: sources, projections, and one row with the number of parked
-/// envelopes.
+/// Four kinds of rows, so that one statement is enough: sources, projections, one row with the number of parked envelopes, and
+/// the gaps of sources.
 const STATUS: &str = "
-    select 1 as what, name, error, kind, connected and updated_at > now() - interval '30 seconds', last_envelope_at,
+    select 1 as what, name, error, kind, connected and updated_at > now() - interval '30 seconds', last_envelope_at as at,
            null::integer as version, null::bigint as position, null::boolean as stale,
-           null::integer as building, null::bigint as built
+           null::integer as building, null::bigint as built, null as state, null::bigint as first, null::bigint as last
       from ground.sources where forgotten_at is null
      union all
-    select 2, name, w.error, null, null, null, w.version, w.position, name = any(served.stale), r.version, r.position
+    select 2, name, w.error, null, null, null, w.version, w.position, name = any(served.stale), r.version, r.position,
+           null, null, null
       from derived.watermarks w left join derived.rebuilds r using (name) cross join derived.served
      union all
-    select 3, null, null, null, null, null, null, rows, null, null, null from ground.counts where name = 'parked'
-     order by what, name";
-
-const GAPS: &str = "
-    select s.name, g.shard, g.reason, g.state, g.from_ns, g.to_ns, g.sequence_from, g.sequence_to
-      from ground.gaps g join ground.sources s on s.id = g.source
-     order by g.noticed_at, g.source, g.shard limit 1000";
+    select 3, null, null, null, null, null, null, rows, null, null, null, null, null, null
+      from ground.counts where name = 'parked'
+     union all
+    (select 4, s.name, g.reason, g.shard, null, g.noticed_at, null, g.from_ns, null, null, g.to_ns,
+            g.state, g.sequence_from, g.sequence_to
+       from ground.gaps g join ground.sources s on s.id = g.source
+      order by g.noticed_at, g.source, g.shard limit 1000)
+     order by what, name, at";
