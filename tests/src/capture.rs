@@ -14,7 +14,7 @@ use wire::Envelope;
 
 /// Where a capture is.
 pub fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("captures").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../crates/devnet/captures").join(name)
 }
 
 /// The text of a compressed capture.

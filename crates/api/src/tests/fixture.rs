@@ -40,7 +40,7 @@ pub(super) struct Indexed {
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
 fn read(file: &str) -> String {
-    let path = format!("{}/../../tests/captures/{file}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../devnet/captures/{file}", env!("CARGO_MANIFEST_DIR"));
     let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let mut text = String::new();
     flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();

@@ -29,9 +29,6 @@ use crate::{
     waiting::Wait,
 };
 
-/// Real traffic of official clients, so that the local network has something to say anywhere.
-const CAPTURE: &[u8] = include_bytes!("../../../../tests/captures/legacy-a/envelopes.ndjson.gz");
-
 /// A wallet of the capture that has bundles, invitations and conversations: something to look at.
 const A_WALLET: &str = "0xF0AaB66E6c64557D426d80F0067042067ac2df8B";
 
@@ -233,7 +230,7 @@ async fn start_devnet(args: &Args, data_dir: &Path) -> anyhow::Result<Devnet> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
     let capture: PathBuf = folder.join("legacy-a.ndjson.gz");
-    std::fs::write(&capture, CAPTURE)
+    std::fs::write(&capture, devnet::CAPTURE)
         .with_context(|| format!("cannot write {}", capture.display()))?;
     let options = devnet::Options {
         captures: vec![capture],

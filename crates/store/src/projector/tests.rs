@@ -20,7 +20,7 @@ pub(crate) fn capture(limit: usize) -> Vec<wire::Envelope> {
 }
 
 fn envelopes(name: &str) -> Vec<wire::Envelope> {
-    let path = format!("{}/../../tests/captures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../devnet/captures/{name}", env!("CARGO_MANIFEST_DIR"));
     let mut text = String::new();
     flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
         .read_to_string(&mut text)

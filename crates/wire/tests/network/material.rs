@@ -29,7 +29,7 @@ pub(crate) fn bytes(path: &str) -> Bytes {
 
 /// The lines of a compressed capture.
 pub(crate) fn lines(name: &str) -> Vec<String> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/captures").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../devnet/captures").join(name);
     let file = std::fs::File::open(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let mut all = String::new();
     flate2::read::GzDecoder::new(file).read_to_string(&mut all).unwrap();

@@ -5,7 +5,7 @@ use std::io::Read as _;
 /// Invitations of the capture of official clients.
 pub(super) fn invitations() -> Vec<wire::Envelope> {
     let path =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/captures/legacy-a/envelopes.ndjson.gz");
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../devnet/captures/legacy-a/envelopes.ndjson.gz");
     let mut text = String::new();
     flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
         .read_to_string(&mut text)

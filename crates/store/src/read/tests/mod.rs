@@ -28,7 +28,7 @@ const ALL: u32 = 1_000_000;
 
 fn capture() -> Vec<Published> {
     let file =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/captures/legacy-a/envelopes.ndjson.gz");
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../devnet/captures/legacy-a/envelopes.ndjson.gz");
     let mut text = String::new();
     let file = std::fs::File::open(file).unwrap();
     std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(file), &mut text).unwrap();

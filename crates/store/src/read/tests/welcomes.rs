@@ -15,7 +15,7 @@ use super::{
 use crate::{log::Position, testing::TestDatabase};
 
 fn lines(name: &str) -> Vec<String> {
-    let path = format!("{}/../../tests/captures/v3-a/{name}", env!("CARGO_MANIFEST_DIR"));
+    let path = format!("{}/../devnet/captures/v3-a/{name}", env!("CARGO_MANIFEST_DIR"));
     let mut text = String::new();
     flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap())
         .read_to_string(&mut text)
