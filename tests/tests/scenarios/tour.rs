@@ -1,5 +1,5 @@
-//! What README shows as a tour is run against a running program. Its JavaScript is run beside the other clients of the
-//! API, in `crates/api/src/tests/clients.rs`.
+//! Runs the first queries of the README, and its tour in Rust, against a running program. `crates/api/src/tests/clients.rs` runs
+//! the tour in JavaScript, beside the other clients from npm.
 
 use std::{
     process::{Command, Stdio},
@@ -16,9 +16,9 @@ use tests::{
 const README: &str = include_str!("../../../README.md");
 const WHERE: &str = "http://127.0.0.1:8080";
 
-/// The commands of the tour: each block of the shell that asks.
+/// The shell blocks of the section that call curl.
 fn commands() -> Vec<&'static str> {
-    let (_, tour) = README.split_once("## A tour of the API").unwrap();
+    let (_, tour) = README.split_once("\n## First queries\n").unwrap();
     let (tour, _) = tour.split_once("\n## ").unwrap();
     let blocks = tour.split("```sh\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
     blocks.filter(|block| block.starts_with("curl ")).collect()

@@ -1,4 +1,4 @@
-//! Who may depend on whom, and who alone may use what.
+//! Which crate may depend on which, and on which libraries.
 
 use std::{collections::BTreeMap, process::Command};
 
@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::tree::{FILES, ROOT, none};
 
-/// A crate depends on lower floors only; those of one floor do not see each other. This package is on the roof.
-const FLOORS: [(&str, u32); 11] = [
+/// A crate depends on crates of lower layers only; those of one layer do not depend on each other. This package is the top layer.
+const LAYERS: [(&str, u32); 11] = [
     ("wire", 0),
     ("store", 1),
     ("dashboard", 1),
@@ -21,8 +21,8 @@ const FLOORS: [(&str, u32); 11] = [
     ("tests", 4),
 ];
 
-/// What only these may use in what they deliver. Their tests may use what they like.
-const WALLS: [(&str, &[&str]); 13] = [
+/// Libraries, and the only crates that may use them outside of tests.
+const RESTRICTED: [(&str, &[&str]); 13] = [
     ("tokio-postgres", &[]),
     ("deadpool-postgres", &[]),
     ("refinery", &[]),
@@ -38,13 +38,13 @@ const WALLS: [(&str, &[&str]); 13] = [
     ("secp256k1", &["wire", "devnet"]),
 ];
 
-/// What `wire` must not have: it does no IO.
+/// Libraries that `wire` must not use, because it does no IO.
 const IO: [&str; 8] =
     ["tokio", "tokio-util", "tonic", "reqwest", "chrono", "tracing", "metrics", "futures"];
 
 struct Package {
     name: String,
-    /// Name and kind (`None` is what it delivers) of each dependency.
+    /// Name and kind of each dependency; the kind of a normal one is `None`.
     needs: Vec<(String, Option<String>)>,
     manifest: String,
 }
@@ -71,17 +71,17 @@ fn packages() -> Vec<Package> {
 }
 
 #[test]
-fn crates_depend_on_lower_floors_only() {
-    let floors: BTreeMap<&str, u32> = FLOORS.into_iter().collect();
+fn crates_depend_on_lower_layers_only() {
+    let layers: BTreeMap<&str, u32> = LAYERS.into_iter().collect();
     let mut wrong = Vec::new();
     for package in packages() {
-        let Some(floor) = floors.get(package.name.as_str()) else {
-            wrong.push(format!("{} has no floor: give it one in FLOORS", package.name));
+        let Some(layer) = layers.get(package.name.as_str()) else {
+            wrong.push(format!("{} has no layer: add it to LAYERS", package.name));
             continue;
         };
         for (needed, _) in &package.needs {
-            if floors.get(needed.as_str()).is_some_and(|other| other >= floor) {
-                wrong.push(format!("{} (floor {floor}) depends on {needed}", package.name));
+            if layers.get(needed.as_str()).is_some_and(|other| other >= layer) {
+                wrong.push(format!("{} (layer {layer}) depends on {needed}", package.name));
             }
         }
     }
@@ -89,22 +89,22 @@ fn crates_depend_on_lower_floors_only() {
 }
 
 #[test]
-fn walls_stand() {
+fn libraries_are_used_by_the_crates_that_may() {
     let mut wrong = Vec::new();
     let products = packages();
     for package in products.iter().filter(|package| package.name != "tests") {
-        let delivered = package.needs.iter().filter(|(_, kind)| kind.is_none());
-        for (needed, _) in delivered {
-            let wall = WALLS.iter().find(|(library, _)| library == needed);
-            if wall.is_some_and(|(_, allowed)| !allowed.contains(&package.name.as_str())) {
+        let normal = package.needs.iter().filter(|(_, kind)| kind.is_none());
+        for (needed, _) in normal {
+            let rule = RESTRICTED.iter().find(|(library, _)| library == needed);
+            if rule.is_some_and(|(_, allowed)| !allowed.contains(&package.name.as_str())) {
                 wrong.push(format!("{} uses {needed}", package.name));
             }
             if package.name == "wire" && IO.contains(&needed.as_str()) {
-                wrong.push(format!("wire uses {needed}, and does no IO"));
+                wrong.push(format!("wire uses {needed}, but must not do IO"));
             }
         }
     }
-    none("something is used by a crate that may not", wrong);
+    none("a crate uses a library that it must not use", wrong);
 }
 
 #[test]
@@ -113,21 +113,24 @@ fn versions_and_lints_are_those_of_the_workspace() {
     for package in packages() {
         let manifest = &package.manifest;
         for (part, needed) in [
-            ("[lints]\nworkspace = true", "takes over the lints"),
-            ("publish.workspace = true", "says whether it is published"),
-            ("edition.workspace = true", "takes over the edition"),
+            ("[lints]\nworkspace = true", "inherits the lints"),
+            ("publish.workspace = true", "inherits whether it is published"),
+            ("edition.workspace = true", "inherits the edition"),
         ] {
             if !manifest.contains(part) {
-                wrong.push(format!("{}: nothing {needed}: {part}", package.name));
+                wrong.push(format!("{}: no line {needed}: {part}", package.name));
             }
         }
         let dependencies = manifest.split("dependencies]").skip(1);
         let lines = dependencies.flat_map(|part| part.lines().take_while(|l| !l.starts_with('[')));
         for line in lines.filter(|line| line.contains('=') && !line.contains("workspace = true")) {
-            wrong.push(format!("{}: `{line}`: versions stand in the workspace", package.name));
+            wrong.push(format!(
+                "{}: `{line}`: versions belong in the workspace's Cargo.toml",
+                package.name
+            ));
         }
     }
-    none("the workspace says it for all", wrong);
+    none("a crate does not inherit a setting of the workspace", wrong);
 }
 
 #[test]

@@ -1,14 +1,14 @@
-//! Names, sizes, READMEs, and what must be said in a second place.
+//! Names and sizes of files, READMEs, and entries in registries.
 
 use std::path::Path;
 
 use super::tree::{FILES, ROOT, none};
 
-/// Names that say nothing. `types` is right for the types of the schema, and nowhere else.
+/// Names that do not say what a module holds. `types` is allowed for the types of the schema only.
 const BANNED: [&str; 9] =
     ["utils", "util", "helpers", "common", "misc", "models", "base", "manager", "core"];
 
-/// Longer, and a file holds more than one idea.
+/// A longer file holds more than one idea.
 const LINES: usize = 450;
 
 fn module_of(path: &str) -> Vec<&str> {
@@ -25,7 +25,7 @@ fn modules_are_named_for_what_they_hold() {
             wrong.push(file.path.clone());
         }
     }
-    none("a name that says nothing", wrong);
+    none("a module's name does not say what it holds", wrong);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_file_holds_one_idea() {
             wrong.push(format!("{}: {lines} lines, at most {LINES}", file.path));
         }
     }
-    none("a file is too long: take it apart", wrong);
+    none("a file is too long: split it", wrong);
 }
 
 #[test]
@@ -59,11 +59,13 @@ fn every_crate_has_a_readme_which_is_its_documentation() {
         let name = readme.rsplit('/').nth(1).unwrap();
         let text = std::fs::read_to_string(ROOT.join(&readme)).unwrap_or_default();
         if !text.starts_with(&format!("# {name}\n")) || text.lines().count() < 5 {
-            wrong.push(format!("{readme}: says too little"));
+            wrong.push(format!(
+                "{readme}: does not begin with the crate's name, or has fewer than 5 lines"
+            ));
         }
     }
     assert!(count >= 9, "these are not all crates: {count}");
-    none("a room without a sign", wrong);
+    none("a crate without a README as its documentation", wrong);
 }
 
 #[test]
@@ -93,13 +95,13 @@ fn every_derived_table_is_registered_under_its_own_name() {
             wrong.push(format!("{name} is not in projections/mod.rs"));
         }
         if !file.text.contains(&format!("const NAME: &'static str = \"{name}\";")) {
-            wrong.push(format!("{name}: NAME is another word than the file's"));
+            wrong.push(format!("{name}: NAME differs from the file's name"));
         }
         let tables = file.text.split_once("const TABLES").map_or("", |(_, rest)| rest);
         let tables = tables.split_once(';').map_or("", |(list, _)| list);
         for table in tables.split('"').skip(1).step_by(2) {
             if !migrations.contains(&format!("create table derived.{table} ")) {
-                wrong.push(format!("{name}: no migration makes {table}"));
+                wrong.push(format!("{name}: no migration creates {table}"));
             }
         }
     }
@@ -107,8 +109,8 @@ fn every_derived_table_is_registered_under_its_own_name() {
     none("a derived table is one file, one line, one name", wrong);
 }
 
-/// To add a projection that readers see is a migration, `projections/<table>.rs`, `read/<table>.rs`, and a line in each of
-/// two registries. Shown by one that nothing else depends on.
+/// A projection that readers see needs a migration, `projections/<table>.rs`, `read/<table>.rs`, and a line in each of two
+/// registries. `undecodables` shows it, because nothing else depends on that projection.
 #[test]
 fn a_projection_is_named_where_it_is_made_and_nowhere_else() {
     let named: Vec<&str> = FILES
@@ -116,7 +118,7 @@ fn a_projection_is_named_where_it_is_made_and_nowhere_else() {
         .filter(|file| file.product() == Some("store") || file.path.starts_with("migrations/"))
         .filter(|file| {
             let code = if file.is_rust() { file.code() } else { file.text.clone() };
-            // Not a word of it in what counts all tables, of which it is one.
+            // `measure` counts all tables, this one included.
             !file.path.contains("/measure/") && code.contains("undecodables")
         })
         .map(|file| file.path.as_str())
@@ -130,9 +132,9 @@ fn a_projection_is_named_where_it_is_made_and_nowhere_else() {
     assert_eq!(named, expected);
 }
 
-/// An index costs every write; the line before it names the question that needs it, by its file.
+/// An index costs every write, so the line before it names the query that needs it, and its file.
 #[test]
-fn every_index_names_the_question_that_needs_it() {
+fn every_index_names_the_query_that_needs_it() {
     let file = FILES.iter().find(|file| file.path == "migrations/0002_derived.sql").unwrap();
     let lines: Vec<&str> = file.text.lines().collect();
     let (mut count, mut wrong) = (0, Vec::new());
@@ -148,13 +150,13 @@ fn every_index_names_the_question_that_needs_it() {
         }
     }
     assert!(count > 25, "these are not all indexes: {count}");
-    none("an index that no question needs", wrong);
+    none("an index without the query that needs it", wrong);
 }
 
 #[test]
 fn every_scenario_is_run() {
     let mut wrong = Vec::new();
-    for group in ["scenarios", "house"] {
+    for group in ["scenarios", "structure"] {
         let register =
             std::fs::read_to_string(ROOT.join(format!("tests/tests/{group}.rs"))).unwrap();
         let folder = format!("tests/tests/{group}/");
@@ -165,7 +167,7 @@ fn every_scenario_is_run() {
             }
         }
     }
-    none("a file that nobody runs", wrong);
+    none("a file of tests that is not registered, so it does not run", wrong);
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! Where a language other than Rust, or a stub, may stand.
+//! Where SQL, stubs of gRPC and child processes may be used, and what no file may contain.
 
 use super::tree::{FILES, none};
 
-/// The first words of the statements of SQL in this code. A statement is what begins a text.
+/// The beginnings of the SQL statements in this code. A statement is a string literal that begins like one.
 fn statements(code: &str) -> Vec<String> {
     let begins = [
         ("select ", " from "),
@@ -29,7 +29,7 @@ fn statements(code: &str) -> Vec<String> {
 }
 
 #[test]
-fn sql_is_told_from_words() {
+fn sql_is_distinguished_from_prose() {
     for sql in [
         "select 1 from derived.topics",
         "Insert Into t values (1)",
@@ -54,14 +54,14 @@ fn sql_is_in_store_and_in_migrations() {
     }
     for file in FILES.iter().filter(|file| file.path.ends_with(".sql")) {
         if !file.path.starts_with("migrations/") && !file.path.starts_with("deploy/") {
-            wrong.push(format!("{}: migrations stand in migrations/", file.path));
+            wrong.push(format!("{}: migrations belong in migrations/", file.path));
         }
     }
-    none("all SQL is in crates/store and migrations/", wrong);
+    none("SQL outside of crates/store and migrations/", wrong);
 }
 
 #[test]
-fn only_ingest_calls_nodes_and_only_devnet_is_one() {
+fn only_ingest_calls_nodes_and_only_devnet_implements_one() {
     let mut wrong = Vec::new();
     for file in FILES.iter().filter(|file| file.product().is_some()) {
         let (code, product) = (file.code(), file.product());
@@ -70,11 +70,11 @@ fn only_ingest_calls_nodes_and_only_devnet_is_one() {
                 .iter()
                 .any(|api| code.contains(&format!("{api}{stub}")));
             if used && product != Some(owner) {
-                wrong.push(format!("{}: stubs of {stub} are for {owner}", file.path));
+                wrong.push(format!("{}: only {owner} may use stubs of {stub}", file.path));
             }
         }
     }
-    none("gRPC stands where it belongs", wrong);
+    none("stubs of gRPC in the wrong crate", wrong);
 }
 
 #[test]
@@ -89,12 +89,12 @@ fn only_embedded_starts_child_processes() {
             wrong.push(file.path.clone());
         }
     }
-    none("child processes are started by crates/embedded", wrong);
+    none("child processes outside of crates/embedded and crates/bench", wrong);
 }
 
 #[test]
-fn nothing_of_a_machine_is_in_the_project() {
-    // Written so that this file does not find itself.
+fn no_file_contains_a_path_of_a_machine() {
+    // Assembled, so that this file does not contain them.
     let folders = ["work", "root", "home"].map(|name| format!("/{name}/"));
     let mut wrong = Vec::new();
     for file in FILES.iter().filter(|file| file.path != "Cargo.lock") {
@@ -104,11 +104,11 @@ fn nothing_of_a_machine_is_in_the_project() {
             }
         }
     }
-    none("a path of somebody's machine", wrong);
+    none("a path of a machine", wrong);
 }
 
 #[test]
-fn nothing_is_left_undone_or_switched_off() {
+fn no_code_is_unfinished_and_no_test_is_ignored() {
     let marks = ["#[ign", "#[all", "todo!", "unimplem"]
         .iter()
         .zip(["ore", "ow(", "(", "ented!("])
@@ -120,5 +120,5 @@ fn nothing_is_left_undone_or_switched_off() {
             wrong.push(format!("{}: {mark}", file.path));
         }
     }
-    none("something is left undone or switched off", wrong);
+    none("unfinished code, an ignored test or an allowed lint", wrong);
 }

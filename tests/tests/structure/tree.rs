@@ -17,7 +17,7 @@ pub(super) struct File {
     pub(super) text: String,
 }
 
-/// Every text file that belongs to the project: what is kept, and what is new and not ignored.
+/// Every text file of the project: those that git tracks, and new ones that it does not ignore.
 pub(super) static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
     let listed = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
@@ -28,7 +28,7 @@ pub(super) static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
             let names = String::from_utf8(output.stdout).unwrap();
             names.split_terminator('\0').map(str::to_owned).collect()
         }
-        // Not a clone: everything that is here, but for what a build makes.
+        // Not a clone: every file, except for those that a build creates.
         _ => walk(&ROOT),
     };
     let read = |path: String| Some(File { text: fs::read_to_string(ROOT.join(&path)).ok()?, path });
@@ -54,12 +54,12 @@ fn walk(folder: &Path) -> Vec<String> {
 }
 
 impl File {
-    /// Is it Rust?
+    /// Whether it is Rust.
     pub(super) fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
     }
 
-    /// The crate whose product it is a part of; none for tests and for what is no crate's.
+    /// The crate that the file is product code of; None for tests and for files outside of crates.
     pub(super) fn product(&self) -> Option<&str> {
         let (name, rest) = self.path.strip_prefix("crates/")?.split_once('/')?;
         let test = rest.contains("/tests/")
@@ -68,7 +68,7 @@ impl File {
         (rest.starts_with("src/") && !test && !rest.ends_with("_tests.rs")).then_some(name)
     }
 
-    /// Its code: no comments, and nothing from the tests at its end.
+    /// Its code, without comments and without the tests at its end.
     pub(super) fn code(&self) -> String {
         let text = self.text.split("\n#[cfg(test)]\nmod ").next().unwrap();
         let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
@@ -76,7 +76,7 @@ impl File {
     }
 }
 
-/// Fails with all that is wrong.
+/// Fails with a line for each violation.
 pub(super) fn none(what: &str, wrong: Vec<String>) {
     assert!(wrong.is_empty(), "{what}:\n{}", wrong.join("\n"));
 }
