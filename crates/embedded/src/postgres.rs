@@ -27,6 +27,9 @@ const DATABASE: &str = "xmtp_indexer";
 /// Says that the password in `secrets.json` is newer than the cluster's.
 pub(crate) const STALE_PASSWORD: &str = "password-stale";
 
+/// How long a child of an initdb that was killed may go on.
+const LEFTOVER: Duration = Duration::from_secs(30);
+
 /// How long a start may take; recovery after a crash replays up to `max_wal_size`.
 const START: Duration = Duration::from_secs(120);
 
@@ -128,8 +131,13 @@ impl Plan {
     /// is killed in between leaves nothing that looks like a cluster.
     pub(crate) async fn create(&self) -> Result<(), EmbeddedError> {
         let partial = self.folder.join("data.partial");
-        if partial.exists() {
-            fs::remove_dir_all(&partial).context(|| format!("remove {}", partial.display()))?;
+        // A killed initdb leaves a child that goes on writing for a moment, until it reads the end of its input.
+        let deadline = Instant::now() + LEFTOVER;
+        while partial.exists() {
+            match fs::remove_dir_all(&partial) {
+                Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(50)).await,
+                removed => removed.context(|| format!("remove {}", partial.display()))?,
+            }
         }
         let password = self.folder.join("password");
         self.owner.file(&password, &self.password)?;

@@ -54,8 +54,9 @@ impl Drop for Services {
 
 /// The moments of a first start at which it is killed, in milliseconds after its data folder or its first queue appeared.
 /// The second kind is where RabbitMQ forgets a queue that it has declared.
-const MOMENTS: [(&str, u64); 6] = [
+const MOMENTS: [(&str, u64); 7] = [
     ("lock", 100),
+    ("postgres/data.partial/PG_VERSION", 100),
     ("lock", 900),
     ("rabbitmq/first-start", 1_500),
     ("queue", 0),
