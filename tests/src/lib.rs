@@ -11,6 +11,8 @@ pub mod folder;
 pub mod graphql;
 pub mod live;
 pub mod nemesis;
+pub mod nodes;
+pub mod parts;
 pub mod patience;
 pub mod program;
 pub mod scratch;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt as _,
     path::Path,
     time::{Duration, Instant},
 };
@@ -22,8 +23,20 @@ pub struct Role {
     variables: Vec<(String, String)>,
     program: Program,
     started: Instant,
+    end: End,
     /// How often it was started again.
     pub restarts: u32,
+}
+
+/// Why a role may end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Because of something that it tells.
+    Failed,
+    /// It is told to stop.
+    Told,
+    /// It is killed.
+    Killed,
 }
 
 impl Role {
@@ -39,14 +52,41 @@ impl Role {
             variables: variables.iter().map(|(k, v)| (text(k), text(v))).collect(),
             program,
             started: Instant::now(),
+            end: End::Failed,
             restarts: 0,
         }
     }
 
-    /// Starts it again if it has ended, for whatever reason.
+    /// Starts it again if it has ended. One that ended by itself must have said why.
     pub fn tend(&mut self, folder: &Folder) {
         // One that cannot start is not tried without a break.
-        if self.program.ended().is_some() && self.started.elapsed() > BREAK {
+        if let Some(status) = self.program.ended()
+            && self.started.elapsed() > BREAK
+        {
+            let log = self.program.log();
+            let cause = log.lines().rev().find(|line| line.starts_with("error: "));
+            match (self.end, cause) {
+                (End::Failed, Some(cause)) if status.code() == Some(1) => {
+                    eprintln!("{:?} ended: {cause}", self.arguments);
+                }
+                (End::Failed, _) => panic!(
+                    "{:?} ended ({status}) and does not say why:\n{}",
+                    self.arguments,
+                    self.program.tail()
+                ),
+                (End::Told, _) => assert!(
+                    // Before it listens for signals it has begun nothing; before it has begun, it says so.
+                    status.success()
+                        || status.signal() == Some(15) && log.is_empty()
+                        || cause
+                            .is_some_and(|cause| cause.starts_with("error: told to stop while")),
+                    "{:?} was told to stop and failed ({status}):\n{}",
+                    self.arguments,
+                    self.program.tail()
+                ),
+                (End::Killed, _) => {}
+            }
+            self.end = End::Failed;
             self.started = Instant::now();
             let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
             let variables: Vec<(&str, &str)> =
@@ -54,6 +94,29 @@ impl Role {
             self.program = Program::start(folder.path(), &arguments, &variables);
             self.restarts += 1;
         }
+    }
+
+    /// Kills it. Whether there was something to kill.
+    pub fn kill(&mut self) -> bool {
+        let running = self.program.ended().is_none();
+        if running {
+            self.end = End::Killed;
+            self.program.kill();
+        }
+        running
+    }
+
+    /// Tells it to stop.
+    pub fn terminate(&mut self) {
+        if self.program.ended().is_none() {
+            self.end = End::Told;
+            signal(self.program.pid(), Signal::SIGTERM);
+        }
+    }
+
+    /// When it was started last.
+    pub fn started(&self) -> Instant {
+        self.started
     }
 
     /// The process.
@@ -76,6 +139,24 @@ pub fn broker(data: &Path) -> Option<u32> {
 
 fn alive(pid: u32) -> Option<u32> {
     Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
+}
+
+/// Stops a process and its children, so that it hangs, or lets them go on.
+pub fn hang(pid: u32, hangs: bool) {
+    let sent = if hangs { Signal::SIGSTOP } else { Signal::SIGCONT };
+    // The parent first: it makes no more of them then.
+    signal(pid, sent);
+    for child in children(pid) {
+        hang(child, hangs);
+    }
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Kills a process by its id. Whether there was one.

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -12,6 +13,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use rand::Rng as _;
 
 /// How long an orderly end may take before it is a hard one: the broker and the database are shut down in it.
 const GRACE: Duration = Duration::from_secs(60);
@@ -134,6 +136,16 @@ impl Drop for Program {
             if self.ends_within(GRACE).is_none() {
                 self.kill();
             }
+        }
+    }
+}
+
+/// An address that stays the same over restarts: below the range from which ports of outgoing connections are taken.
+pub fn free_address() -> SocketAddr {
+    loop {
+        let address = SocketAddr::from(([127, 0, 0, 1], rand::rng().random_range(20_000..32_000)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Positions differ from run to run, so rows are told by the envelopes that they are about, and positions within a row are
 //! held against their definition instead ([`Database::contradictions`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use sqlx::{AssertSqlSafe, PgPool, Row as _, postgres::PgPoolOptions};
 
@@ -11,6 +11,14 @@ use sqlx::{AssertSqlSafe, PgPool, Row as _, postgres::PgPoolOptions};
 pub struct Database {
     // One, so that what a statement sets holds for the next.
     pool: PgPool,
+}
+
+/// What an envelope is known by: its time and its digest.
+pub type Identity = (u64, [u8; 32]);
+
+/// What an envelope is known by.
+pub fn identity(envelope: &wire::Envelope) -> Identity {
+    (envelope.timestamp_ns, *envelope.digest().as_bytes())
 }
 
 /// The rows of every derived table as text, sorted.
@@ -126,7 +134,7 @@ impl Database {
     }
 
     /// What the log holds, in its order: time and digest.
-    pub async fn log(&self) -> Vec<(u64, [u8; 32])> {
+    pub async fn log(&self) -> Vec<Identity> {
         let statement = "select timestamp_ns, digest from ground.envelopes order by position";
         let rows: Vec<(i64, Vec<u8>)> =
             sqlx::query_as(statement).fetch_all(&self.pool).await.unwrap();
@@ -134,6 +142,22 @@ impl Database {
             (store::time::from_db(ns), digest.as_slice().try_into().unwrap())
         };
         rows.into_iter().map(read).collect()
+    }
+
+    /// The wallets that anybody named.
+    pub async fn wallets(&self) -> HashSet<Vec<u8>> {
+        let statement = "select address from derived.accounts";
+        sqlx::query_scalar(statement).fetch_all(&self.pool).await.unwrap().into_iter().collect()
+    }
+
+    /// Fails unless the log holds each of these once, and nothing else.
+    pub async fn log_is(&self, distinct: &BTreeSet<Identity>) {
+        let log = self.log().await;
+        let logged: BTreeSet<Identity> = log.iter().copied().collect();
+        let (lost, invented) =
+            (distinct.difference(&logged).count(), logged.difference(distinct).count());
+        assert_eq!((lost, invented), (0, 0), "lost, invented");
+        assert_eq!(log.len(), logged.len(), "something is there twice");
     }
 
     /// Every derived table, row by row; but for those that only tell how far the others are, which is a law.
@@ -181,6 +205,15 @@ impl Database {
         }
         found
     }
+}
+
+/// The number that a statement gives, if the database answers at once.
+pub async fn glance(url: &str, statement: &str) -> Option<i64> {
+    let ask = async {
+        let pool = PgPoolOptions::new().max_connections(1).connect(url).await.ok()?;
+        sqlx::query_scalar(AssertSqlSafe(statement.to_owned())).fetch_one(&pool).await.ok()
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(2), ask).await.ok()?
 }
 
 /// Both must hold the same rows. Says of each table how many are missing or too much, and shows some.

@@ -1,13 +1,14 @@
-//! Endless new traffic on topics that are known beforehand, made from a capture: real payloads with new times.
+//! Endless new traffic made from a capture: real payloads with new times. Topics are known beforehand, or are born and end
+//! while it goes on.
 //!
 //! Headers of invitations and messages are unsigned, so a payload of the capture can be given another time and stays what it
 //! was: the bundles in it are as well signed as before. The same seed makes the same choices.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use prost::Message as _;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{Rng as _, SeedableRng as _, seq::SliceRandom as _};
 use rand_chacha::ChaCha8Rng;
 use wire::{
     Envelope,
@@ -26,6 +27,12 @@ struct Template {
 /// Makes traffic.
 pub struct Traffic {
     templates: Vec<Template>,
+    /// What is published again and again, by its number.
+    living: Vec<usize>,
+    /// What has not been published yet, by its number.
+    unborn: Vec<usize>,
+    /// Whether topics are born.
+    births: bool,
     dice: ChaCha8Rng,
     last_ns: u64,
     last: Vec<Envelope>,
@@ -50,14 +57,39 @@ impl Traffic {
                 templates[number].topics.push(envelope.topic.clone());
             }
         }
-        Traffic { templates, dice: ChaCha8Rng::seed_from_u64(seed), last_ns: 0, last: Vec::new() }
+        Traffic {
+            living: (0..templates.len()).collect(),
+            templates,
+            unborn: Vec::new(),
+            births: false,
+            dice: ChaCha8Rng::seed_from_u64(seed),
+            last_ns: 0,
+            last: Vec::new(),
+        }
+    }
+
+    /// The same, with a fifth of the topics held back to be born later. Others are born that are in no capture. Half of those
+    /// that are born end at once.
+    pub fn with_births(mut self) -> Traffic {
+        self.births = true;
+        let mut all: Vec<Bytes> =
+            self.templates.iter().flat_map(|template| template.topics.iter().cloned()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all.retain(|_| self.dice.random_bool(0.2));
+        let late: HashSet<Bytes> = all.into_iter().collect();
+        let templates = &self.templates;
+        (self.unborn, self.living) = (0..templates.len())
+            .partition(|number| templates[*number].topics.iter().any(|topic| late.contains(topic)));
+        self.unborn.shuffle(&mut self.dice);
+        self
     }
 
     /// So much that every topic has something.
     pub fn on_every_topic(&mut self, now_ns: u64) -> Vec<Envelope> {
-        let mut known = std::collections::HashSet::new();
+        let mut known = HashSet::new();
         let mut round = Vec::new();
-        for number in 0..self.templates.len() {
+        for number in self.living.clone() {
             let new = self.templates[number].topics.iter().any(|topic| !known.contains(topic));
             if new {
                 known.extend(self.templates[number].topics.iter().cloned());
@@ -74,18 +106,54 @@ impl Traffic {
             0..2 => self.last.clone(),
             // Anyone can publish anything.
             2..4 => {
-                let number = self.dice.random_range(0..self.templates.len());
+                let number = self.any();
                 let topic = self.templates[number].topics[0].clone();
                 let mut message = vec![0; self.dice.random_range(0..400)];
                 self.dice.fill(message.as_mut_slice());
                 vec![Envelope { topic, timestamp_ns: self.tick(now_ns), message: message.into() }]
             }
+            4..8 if self.births => {
+                let number = self.give_birth();
+                let mut envelopes = self.publish(number, now_ns);
+                if self.dice.random_bool(0.5) {
+                    envelopes.extend(self.publish(number, now_ns));
+                }
+                if self.dice.random_bool(0.5) {
+                    self.living.push(number);
+                }
+                self.last = envelopes.clone();
+                envelopes
+            }
             _ => {
-                let number = self.dice.random_range(0..self.templates.len());
+                let number = self.any();
                 self.last = self.publish(number, now_ns);
                 self.last.clone()
             }
         }
+    }
+
+    fn any(&mut self) -> usize {
+        self.living[self.dice.random_range(0..self.living.len())]
+    }
+
+    /// Something whose topic has had nothing yet: held back, or the message of a conversation on a topic that is in no capture.
+    fn give_birth(&mut self) -> usize {
+        if self.dice.random_bool(0.5)
+            && let Some(number) = self.unborn.pop()
+        {
+            return number;
+        }
+        let is_conversation =
+            |topics: &[Bytes]| topics.iter().all(|topic| topic.starts_with(b"/xmtp/0/m-"));
+        let message = loop {
+            let number = self.any();
+            if is_conversation(&self.templates[number].topics) {
+                break self.templates[number].message.clone();
+            }
+        };
+        let topic = format!("/xmtp/0/m-{:032x}/proto", self.dice.random::<u128>());
+        self.templates.push(Template { topics: vec![topic.into()], message });
+        self.templates.len() - 1
     }
 
     /// Times never repeat, so that every publication is a new one.

@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -19,7 +19,7 @@ use tests::{
     live::{Follower, Mark, Progress, Way, mark},
     nemesis::Role,
     patience::{LONG, until},
-    program::{Program, succeed},
+    program::{Program, free_address, succeed},
     traffic::Traffic,
     world::{announced, settled},
 };
@@ -226,16 +226,6 @@ impl Town {
             role.program().stop();
         }
         assert!(self.services.stop().success(), "{}", self.services.tail());
-    }
-}
-
-/// An address that stays the same over restarts: below the range from which ports of outgoing connections are taken.
-fn free_address() -> SocketAddr {
-    loop {
-        let address = SocketAddr::from(([127, 0, 0, 1], rand::rng().random_range(20_000..32_000)));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
     }
 }
 

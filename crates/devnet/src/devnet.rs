@@ -90,6 +90,11 @@ impl Devnet {
         self.node.fail_at(topic, fails);
     }
 
+    /// How many streams are open.
+    pub fn streams(&self) -> usize {
+        self.node.hub().members()
+    }
+
     /// How many envelopes `Query` can find.
     pub fn stored(&self) -> usize {
         self.node.stored()

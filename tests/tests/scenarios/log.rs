@@ -1,6 +1,6 @@
 //! The log has one line for each request, whatever becomes of it, and the gauges come back to where they were.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use bench::socket::{Frame, Socket};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ async fn every_request_leaves_one_line_without_a_word_of_what_was_asked() {
     // What reads envelopes waits from here on.
     let database = Database::connect(world.database_url()).await;
     database.execute("begin; lock table derived.envelopes in access exclusive mode").await;
-    given_up(&graph, world.program()).await;
+    given_up(&graph, &database, world.program()).await;
     let url = world.url().to_owned();
     over_a_socket(&graph, &url, world.program()).await;
     database.execute("rollback").await;
@@ -70,10 +70,17 @@ async fn answered(graph: &Graph, program: &Program) {
     assert!(line.get("key").is_none() && !program.log().contains("0000000000ca11e"), "{line}");
 }
 
-async fn given_up(graph: &Graph, program: &Program) {
+async fn given_up(graph: &Graph, database: &Database, program: &Program) {
     let asked = graph.try_ask("query GaveUp { envelopes { nodes { digest } } }", Value::Null);
+    let waits = "select count(*) from pg_locks where relation = 'derived.envelopes'::regclass and not granted";
+    let waiting = until("the request waits for the table", LONG, async || {
+        (database.number(waits).await > 0).then_some(())
+    });
     // The connection is closed with it.
-    tokio::time::timeout(Duration::from_millis(500), asked).await.unwrap_err();
+    tokio::select! {
+        answer = asked => panic!("nothing waits for a table that is locked: {answer:?}"),
+        () = waiting => {}
+    }
     let line = line(program, "GaveUp").await;
     assert_eq!(
         (&line["transport"], &line["outcome"]),

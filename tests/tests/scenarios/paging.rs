@@ -16,6 +16,7 @@ use tests::{
     program::{Program, succeed},
     world::announced,
 };
+use tokio::sync::watch;
 
 const ENVELOPES: usize = 16_000;
 const WORKERS: usize = 4;
@@ -60,8 +61,11 @@ async fn who_pages_forward_beside_many_writers_sees_each_once() {
     .await;
     let graph = Graph::at(url.trim_end_matches("/graphql"));
     let wanted = distinct.len();
+    // How many invitations there are is known when all of them are visible.
+    let (invitations, goal) = watch::channel(usize::MAX);
+    let (_all, everything) = watch::channel(wanted);
     let readers = READERS.map(|(filter, size)| {
-        let goal = if filter.is_empty() { wanted } else { usize::MAX };
+        let goal = if filter.is_empty() { everything.clone() } else { goal.clone() };
         tokio::spawn(read(graph.clone(), filter, size, goal))
     });
     // Small commits, so that there are many.
@@ -70,7 +74,11 @@ async fn who_pages_forward_beside_many_writers_sees_each_once() {
     others.extend((0..WORKERS).map(|_| Role::start(&folder, &index, &[])));
 
     let mut seen = Vec::new();
-    for reader in readers {
+    for ((filter, _), reader) in READERS.iter().zip(readers) {
+        if !filter.is_empty() {
+            let all = graph.count("envelopes", "kinds: [INVITE]").await;
+            invitations.send(all.try_into().unwrap()).unwrap();
+        }
         seen.push(reader.await.unwrap());
     }
     // They read while it was written, and all writers wrote.
@@ -107,23 +115,32 @@ fn invites() -> tests::graphql::List<'static> {
     tests::graphql::List { field: "envelopes", arguments, node: "id" }
 }
 
-/// Pages forward until so many were seen, or nothing new has come for a while after the end; how many pages that took.
-async fn read(graph: Graph, filter: &str, size: usize, goal: usize) -> (usize, Vec<String>) {
+/// Pages forward until so many were seen and nothing follows; how many pages that took.
+async fn read(
+    graph: Graph,
+    filter: &str,
+    size: usize,
+    goal: watch::Receiver<usize>,
+) -> (usize, Vec<String>) {
     let query = format!(
         "query($after: String, $first: Int) {{ envelopes({filter} first: $first, after: $after) {{
             nodes {{ id }} pageInfo {{ endCursor hasNextPage }} }} }}"
     );
     let (mut pages, mut seen, mut after) = (0, Vec::new(), Value::Null);
-    let (began, mut news) = (Instant::now(), Instant::now());
+    let began = Instant::now();
     // The shortest pages would take their time: they grow when there is much to read.
     let mut first = size;
-    while seen.len() < goal && (seen.is_empty() || news.elapsed() < Duration::from_secs(8)) {
+    loop {
+        let goal = *goal.borrow();
         assert!(began.elapsed() < 2 * LONG, "{filter} {size}: {} of {goal} came", seen.len());
         let mut answer = graph.ask(&query, json!({ "after": after, "first": first })).await;
         let page = &mut answer["envelopes"];
         let nodes = page["nodes"].as_array().unwrap();
         assert!(nodes.len() <= first, "a page of {}", nodes.len());
         if nodes.is_empty() {
+            if seen.len() >= goal {
+                return (pages, seen);
+            }
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }
@@ -131,7 +148,6 @@ async fn read(graph: Graph, filter: &str, size: usize, goal: usize) -> (usize, V
         first =
             if page["pageInfo"]["hasNextPage"] == json!(true) { 500.min(first * 2) } else { size };
         after = page["pageInfo"]["endCursor"].take();
-        (pages, news) = (pages + 1, Instant::now());
+        pages += 1;
     }
-    (pages, seen)
 }

@@ -142,6 +142,11 @@ impl Hub {
         self.count(inner);
     }
 
+    /// How many subscriptions there are.
+    pub(crate) fn members(&self) -> usize {
+        self.inner().members.len()
+    }
+
     /// How many subscribe to everything, as it changes.
     pub(crate) fn listeners(&self) -> watch::Receiver<usize> {
         self.listeners.subscribe()

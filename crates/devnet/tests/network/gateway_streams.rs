@@ -1,6 +1,6 @@
 //! The HTTP/JSON gateway's streams.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -21,7 +21,12 @@ async fn streams_are_lines_and_begin_with_the_first_envelope() {
     ] {
         let request = client.post(format!("{url}/{path}")).body(body.to_string()).send();
         let request = tokio::spawn(request);
-        // Not even the head comes on a quiet topic.
+        let began = Instant::now();
+        while devnet.streams() == 0 {
+            assert!(began.elapsed() < SOON, "nobody subscribes");
+            sleep(Duration::from_millis(5)).await;
+        }
+        // Not even the head comes on a quiet topic. That something does not come takes time to see.
         sleep(QUIET).await;
         assert!(!request.is_finished());
         devnet.publish(vec![

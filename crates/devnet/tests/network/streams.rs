@@ -1,6 +1,6 @@
 //! The three subscriptions: what they carry, and how they end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devnet::{Generator, Options};
 use tokio::sync::mpsc;
@@ -93,18 +93,25 @@ async fn subscribe2_replaces_its_topics() {
                 break;
             }
         }
-        // Let go of what the loop above had sent more than once.
-        while timeout(Duration::from_millis(50), stream.message()).await.is_ok() {}
+        // What the loop above had sent more than once comes before this, and nothing of the other topic does.
         devnet.publish(vec![envelope(other, 100 + time, "x"), envelope(mine, 10 + time, "x")]);
-        let envelope = timeout(SOON, stream.message()).await.unwrap().unwrap().unwrap();
-        assert_eq!(envelope.timestamp_ns, 10 + time);
+        loop {
+            let envelope = timeout(SOON, stream.message()).await.unwrap().unwrap().unwrap();
+            if envelope.timestamp_ns == 10 + time {
+                break;
+            }
+            assert_eq!(envelope.timestamp_ns, time);
+        }
     }
-    // Closing the client's side changes nothing.
+    // Closing the client's side changes nothing. When the node learns of it cannot be seen: some of these come after that.
     drop(ask);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    devnet.publish(vec![envelope(B, 20, "x")]);
+    for time in 20..120 {
+        client.publish(publish(&[envelope(B, time, "x")])).await.unwrap();
+        let envelope = timeout(SOON, stream.message()).await.unwrap().unwrap().unwrap();
+        assert_eq!(envelope.timestamp_ns, time);
+    }
     devnet.drop_streams();
-    assert_eq!(rest(stream).await, [20]);
+    assert!(rest(stream).await.is_empty());
 }
 
 #[tokio::test]
@@ -136,7 +143,14 @@ async fn without_a_rate_the_generator_waits_for_its_readers() {
     let mut other = connect(&devnet).await;
     let mut stream = subscribe_all(&mut client).await;
     let late = subscribe_all(&mut other).await;
-    // The connection's own buffers hold some; beyond them nothing is made before it is read.
+    // Their buffers at the node are filled, and so are those of their connections.
+    let began = Instant::now();
+    while devnet.stored() < 4_096 {
+        assert!(began.elapsed() < SOON, "{} were made", devnet.stored());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Beyond them nothing is made before it is read. That something does not happen takes time to see: a slow machine may
+    // see too little, and never too much.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(devnet.stored() < limit as usize);
     let mut read = 0;

@@ -48,7 +48,10 @@ async fn a_swap_waits_for_open_snapshots_and_later_ones_see_the_new_table(
         at.close().await.unwrap();
         rows
     });
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let waiting = "select count(*) > 1 from pg_locks where relation = 'derived.served'::regclass and not granted";
+    while !db.value::<bool>(waiting).await {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let before = rows(&open).await;
     assert!(before > 50);
     assert!(!swapping.is_finished() && !later.is_finished());
