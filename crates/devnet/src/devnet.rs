@@ -15,7 +15,7 @@ use crate::options::{Error, Options};
 use crate::play::Player;
 use crate::{gateway, grpc};
 
-/// How often a node asks whether an idle connection still lives.
+/// How often a node pings an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(300);
 /// How long `stop` waits for connections that do not close by themselves.
 const GRACE: Duration = Duration::from_secs(3);
@@ -105,7 +105,7 @@ impl Devnet {
         self.node.hub().drop_all();
     }
 
-    /// Returns when the captures are played and a limited generator has made all that it was to
+    /// Returns when the captures are played and a limited generator has made all that it should
     /// make, and everything is in the subscribers' buffers. Never returns while an endless
     /// generator runs; returns when the devnet stops.
     pub async fn finished(&self) {

@@ -106,7 +106,7 @@ impl MessageApi for Api {
 /// A subscription whose topics the client replaces as it goes.
 struct Changing {
     current: Subscription,
-    /// `None` once the client has closed its side: what it wants then stays.
+    /// `None` once the client has closed its side: its topics then stay.
     requests: Option<Streaming<SubscribeRequest>>,
     node: Node,
 }

@@ -16,7 +16,7 @@ pub struct Options {
     /// is in the store when `start` returns, and is then played over the streams in this order.
     pub captures: Vec<PathBuf>,
     /// How many captured envelopes to play a second. `None`: as fast as the subscribers read. At a
-    /// set rate a subscriber that cannot keep up is hung up on, as a node does.
+    /// set rate a subscriber that cannot keep up is disconnected, as a node does.
     pub rate: Option<u32>,
     /// Moves the captured envelopes in time so that the last one is from now.
     ///
@@ -46,12 +46,12 @@ impl Default for Options {
     }
 }
 
-/// Traffic made on the spot.
+/// Generated traffic.
 #[derive(Clone, Debug)]
 pub struct Generator {
-    /// The same seed gives the same wallets and, at the same times, the same envelopes.
+    /// The same seed generates the same wallets and, at the same times, the same envelopes.
     pub seed: u64,
-    /// Who talks, about what, and at what length.
+    /// The mix of actions and the sizes of messages.
     pub config: Config,
     /// Envelopes a second. `None`: as fast as the subscribers read.
     pub rate: Option<u32>,
@@ -85,7 +85,7 @@ pub enum Error {
     Listen {
         /// Where it was to listen.
         address: SocketAddr,
-        /// What the system says.
+        /// The error of the system.
         reason: std::io::Error,
     },
     /// A capture cannot be read.
@@ -93,7 +93,7 @@ pub enum Error {
     Capture {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         reason: std::io::Error,
     },
     /// A line of a capture is not an envelope.

@@ -13,10 +13,10 @@ use crate::{
     telemetry,
 };
 
-/// Wrong usage or configuration; clap ends with the same.
+/// The exit code for wrong usage or configuration; clap uses the same.
 const USAGE: u8 = 2;
 
-/// Indexes XMTP: everything that nodes say, in Postgres, served by GraphQL.
+/// Indexes XMTP: stores the envelopes of nodes in PostgreSQL and serves them as GraphQL.
 #[derive(Debug, Parser)]
 #[command(name = "xmtp-indexer", version, propagate_version = true)]
 struct Cli {
@@ -32,13 +32,13 @@ struct Global {
     /// The configuration file [default: ./xmtp-indexer.toml, if there is one]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the embedded services and the program keep their files [default: ./data]
+    /// The data folder of the program and of the embedded services [default: ./data]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Sets any key of the configuration, for example http.listen=127.0.0.1:9000
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Prints the settings in force, without secrets, and does nothing else
+    /// Prints the settings in force, without secrets, and exits
     #[arg(long, global = true)]
     print_config: bool,
     /// Shows the whole chain of causes of an error
@@ -70,7 +70,7 @@ enum Command {
 }
 
 impl Command {
-    /// Sets the keys of the configuration that a command's own flags stand for.
+    /// Sets the keys of the configuration that the flags of a command set.
     fn overrides(&self, overrides: &mut Overrides) {
         let operations = match self {
             Self::Up(command::up::Args { operations, .. })
@@ -157,10 +157,12 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     let Some(command) = cli.command else {
-        return Err(ConfigError::Usage("which command? See xmtp-indexer --help".to_owned()).into());
+        return Err(
+            ConfigError::Usage("no command is given; see xmtp-indexer --help".to_owned()).into()
+        );
     };
     telemetry::init(&config.log, variables.rust_log())?;
-    // One TLS for everything in the process; a second call (a test's) changes nothing.
+    // One TLS provider for the process; a second call (in a test) changes nothing.
     rustls::crypto::ring::default_provider().install_default().ok();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -188,13 +190,13 @@ fn code(error: &anyhow::Error) -> ExitCode {
     if ours { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
 }
 
-/// The error on one line: what failed, and the cause at the bottom of it. With all causes between,
-/// a line each, when asked.
+/// The error on one line: what failed, and its root cause. Also all causes in between,
+/// one per line, if `verbose`.
 fn one_line(error: &anyhow::Error, verbose: bool) -> String {
     let flat = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut line = flat(error.to_string());
     let root = flat(error.root_cause().to_string());
-    // Many errors repeat their cause in their own words.
+    // Many errors include the text of their cause.
     if !line.contains(&root) {
         line = format!("{line}: {root}");
     }

@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 /// How long a service may take to answer before the process is not ready.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Asks a service that roles depend on whether it answers. An error is a sentence.
+/// Checks whether a service that roles depend on answers. The error is a message for operators.
 pub type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What is known about the roles of a process. Clones share it.
@@ -60,7 +60,7 @@ impl Health {
         self.set(role, State::Dead(format!("{error:#}")));
     }
 
-    /// Says what the start waits for; none when it waits for nothing any longer.
+    /// Sets what the start waits for; None when it no longer waits.
     pub fn waiting(&self, what: Option<String>) {
         self.known().waiting = what;
     }
@@ -101,7 +101,7 @@ impl Health {
                 State::Restarting(cause) => {
                     return Err(format!("the role `{name}` is being restarted: {cause}"));
                 }
-                State::Stopped => return Err(format!("the role `{name}` was told to stop")),
+                State::Stopped => return Err(format!("the role `{name}` was asked to stop")),
                 State::Running | State::Dead(_) => {}
             }
         }

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-// They panic when nobody reads any longer; `output` does not.
+// These macros panic when the reader has closed the stream; `output` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;

@@ -43,7 +43,7 @@ pub fn serve(config: &Config, health: &Health) -> anyhow::Result<Option<SocketAd
     .listen(listener)
     .with_context(refused)?
     .run();
-    // It answers until the very end: a process that stops says so under /readyz.
+    // The port stays open until the process ends, so /readyz can report that it is stopping.
     tokio::spawn(server);
     tracing::info!(%addr, "serving /healthz, /readyz and /metrics");
     Ok(Some(addr))

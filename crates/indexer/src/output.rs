@@ -8,19 +8,19 @@ use std::{
 
 /// The reader of stdout has closed it. A command that fails with this has done its work.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads stdout any longer")]
+#[error("the reader of stdout has closed it")]
 pub struct Closed;
 
 /// Writes to stdout, at once.
 ///
 /// # Errors
-/// [`Closed`] when nobody reads any longer; a sentence about any other failure.
+/// [`Closed`] when the reader has closed stdout; a message about any other failure.
 pub fn print(text: fmt::Arguments<'_>) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_fmt(text).and_then(|()| stdout.flush()).map_err(failure)
 }
 
-/// Writes to stderr, where a failure can be told to nobody.
+/// Writes to stderr, where a failure cannot be reported.
 pub fn print_error(text: fmt::Arguments<'_>) {
     let _ = io::stderr().lock().write_fmt(text);
 }
@@ -33,7 +33,7 @@ pub fn failure(error: io::Error) -> anyhow::Error {
     }
 }
 
-/// Prints a line on stdout; gives a result like [`print`].
+/// Prints a line on stdout; returns a result like [`print`].
 macro_rules! say {
     () => { $crate::output::print(format_args!("\n")) };
     ($format:literal $($rest:tt)*) => {

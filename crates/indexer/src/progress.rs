@@ -1,4 +1,4 @@
-//! Progress bars for people who wait. On a pipe they are silent.
+//! Progress bars on terminals. On a pipe they print nothing.
 
 use indicatif::{ProgressBar, ProgressStyle};
 

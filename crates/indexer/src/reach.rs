@@ -80,7 +80,7 @@ fn judge(rights: &Rights, public: bool) -> Result<(), ConfigError> {
         let message = format!(
             "the database's user `{role}` may do more than serving takes ({excess}): \
              set database.reader_url to a login that is a member of {READER}; \
-             if there is no such role, let an administrator say: {BY_HAND}"
+             if there is no such role, an administrator can create it: {BY_HAND}"
         );
         if public {
             return Err(ConfigError::Usage(message));

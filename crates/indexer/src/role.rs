@@ -1,4 +1,4 @@
-//! The roles: what each is made of, from the settings.
+//! The roles: each is built from the settings.
 
 use std::{
     net::SocketAddr,
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(projecting(&config).bounds, bounds);
         let readme = include_str!("../../ingest/README.md");
         let spill = format!("{} MiB of spill", config.pull.spill_bytes >> 20);
-        assert!(readme.contains(&spill), "the README of ingest says another number: {spill}");
+        assert!(readme.contains(&spill), "the README of ingest has another number than {spill}");
     }
 
     #[test]

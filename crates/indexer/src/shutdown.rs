@@ -1,4 +1,4 @@
-//! Shutdown: the first SIGINT or SIGTERM asks for it, the second ends the process at once.
+//! Shutdown: the first SIGINT or SIGTERM requests it, the second ends the process at once.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ pub const BUDGET: Duration = Duration::from_secs(25);
 /// What a shell reports for a program that was interrupted.
 const INTERRUPTED: i32 = 130;
 
-/// Tells everything that runs to stop. Clones share one request.
+/// Requests that everything stops. Clones share one request.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     token: CancellationToken,
@@ -69,18 +69,18 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Asks everything to stop.
+    /// Requests a stop.
     pub fn request(&self) {
         self.requested_at.get_or_init(Instant::now);
         self.token.cancel();
     }
 
-    /// Whether it was asked to stop.
+    /// Whether a stop was requested.
     pub fn is_requested(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// Returns when it is asked to stop.
+    /// Returns when a stop is requested.
     pub async fn requested(&self) {
         self.token.cancelled().await;
     }

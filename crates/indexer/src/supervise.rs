@@ -82,7 +82,7 @@ impl Roles {
         self.roles.push(Role { name, step, stop, supervisor });
     }
 
-    /// Waits until the process is told to stop or a role fails for good, and then stops every role in order, all of them
+    /// Waits until a stop of the process is requested or a role fails for good, and then stops every role in order, all of them
     /// within [`Shutdown::deadline`].
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Roles {
         self.roles.iter().filter(move |role| role.step == step && role.supervisor.is_some())
     }
 
-    /// Notes that a supervisor has ended. Returns why, unless its role was told to stop.
+    /// Notes that a supervisor has ended. Returns why, unless its role had been asked to stop.
     fn ended(
         &mut self,
         ended: Result<(Id, anyhow::Result<()>), JoinError>,
@@ -151,7 +151,7 @@ impl Roles {
     }
 }
 
-/// Runs a role until it is told to stop; starts it again when it fails.
+/// Runs a role until a stop is requested; restarts it when it fails.
 async fn supervise<F, E>(
     name: String,
     mut make: impl FnMut(CancellationToken) -> F,
@@ -169,7 +169,7 @@ where
         // A task of its own, so that a panic ends here; aborted when the supervisor is.
         let error = match AbortOnDropHandle::new(tokio::spawn(make(stop.clone()))).await {
             Ok(Ok(())) if stop.is_cancelled() => break,
-            Ok(Ok(())) => anyhow!("it ended although nobody had told it to"),
+            Ok(Ok(())) => anyhow!("it ended without a request to stop"),
             Ok(Err(error)) => error.into(),
             Err(error) => cause(error),
         };

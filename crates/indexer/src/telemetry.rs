@@ -11,7 +11,7 @@ use crate::config::{ConfigError, Format, Log};
 /// Sets logging up, once a process. `RUST_LOG`, when it is set, wins over the configured level.
 pub fn init(log: &Log, rust_log: Option<&str>) -> Result<(), ConfigError> {
     let directives = rust_log.filter(|text| !text.is_empty()).unwrap_or(&log.level);
-    // Whatever the level: this library logs returned pages with their bytes, and tells us its troubles as errors anyway.
+    // Whatever the level: this library logs returned pages with their bytes, and it also returns its failures as errors.
     let directives = format!("{directives},lapin=off");
     let filter = EnvFilter::builder().parse(&directives).map_err(|error| {
         let reason = format!("`{directives}` is not a filter for logs: {error}");
@@ -27,7 +27,7 @@ pub fn init(log: &Log, rust_log: Option<&str>) -> Result<(), ConfigError> {
     } else {
         (None, Some(fmt::layer().json().flatten_event(true).with_writer(stderr)))
     };
-    // Somebody else's logging (a test's) stays.
+    // A subscriber that is installed already (by a test) stays.
     _ = tracing_subscriber::registry().with(filter).with(people).with(machines).try_init();
     Ok(())
 }

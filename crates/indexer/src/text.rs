@@ -13,7 +13,7 @@ const UTF8_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 /// Skips the byte order mark of UTF-8 at the beginning of a text.
 ///
 /// # Errors
-/// A sentence that says what to do when the text is UTF-16.
+/// An error that says how to convert the text when it is UTF-16.
 pub fn skip_mark(reader: &mut impl BufRead) -> io::Result<()> {
     let start = reader.fill_buf()?;
     let is_utf16 = start.starts_with(&[0xff, 0xfe])

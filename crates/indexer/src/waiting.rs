@@ -12,7 +12,7 @@ use crate::{health::Health, shutdown::Shutdown};
 /// The flag of commands that wait for database and broker.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Wait {
-    /// How many seconds to wait for PostgreSQL and RabbitMQ to answer, each; 0 asks once
+    /// How many seconds to wait for PostgreSQL, and for RabbitMQ, to answer; 0 tries once
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
 }
@@ -22,7 +22,7 @@ impl Wait {
     /// logged with what is waited for.
     ///
     /// # Errors
-    /// The last failure; that the process was told to stop meanwhile.
+    /// The last failure, or that a stop was requested meanwhile.
     pub async fn for_service<T, F>(
         self,
         service: &str,
@@ -47,7 +47,7 @@ impl Wait {
                     Ok(connected) => break Ok(connected),
                     Err(error) => error,
                 },
-                () = shutdown.requested() => bail!("told to stop while connecting to {service}"),
+                () = shutdown.requested() => bail!("stopped while connecting to {service}"),
             };
             if seconds == 0 || !is_away(&error) {
                 break Err(error);
@@ -68,7 +68,7 @@ impl Wait {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = shutdown.requested() => bail!("told to stop while waiting for {service}"),
+                () = shutdown.requested() => bail!("stopped while waiting for {service}"),
             }
         }
         .inspect(|_| health.waiting(None))
@@ -126,6 +126,6 @@ mod tests {
         shutdown.request();
         let error =
             Wait { wait: 30 }.for_service("it", &shutdown, &health, never).await.unwrap_err();
-        assert!(error.to_string().contains("told to stop"), "{error}");
+        assert!(error.to_string().contains("stopped while"), "{error}");
     }
 }

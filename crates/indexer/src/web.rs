@@ -15,7 +15,7 @@ use crate::{config::Config, health::Health, reach, telemetry};
 /// A server whose readers are further behind the log than this is not ready.
 const MAX_LAG: u64 = 50_000;
 
-/// The role `serve`, bound to an address. `queue` is filled in by whoever opens the broker first.
+/// The role `serve`, bound to an address. `queue` is set when the process has connected to the broker.
 pub fn bind(
     listen: SocketAddr,
     store: Store,
@@ -45,10 +45,10 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How long the broker may take to answer.
 const ASKING: Duration = Duration::from_secs(3);
 
-/// When the broker was asked, and its answer.
+/// When the broker was queried, and its answer.
 type Said = (Instant, Option<api::QueueDepth>);
 
-/// Asks the broker at most once a second, because each question opens a connection.
+/// Queries the broker at most once a second, because each query opens a connection.
 fn probe(config: Config, queue: Arc<OnceLock<Queue>>) -> api::QueueProbe {
     let last: Arc<Mutex<Option<Said>>> = Arc::default();
     Arc::new(move || {

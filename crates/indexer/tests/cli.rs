@@ -22,7 +22,7 @@ fn wrong_usage_and_wrong_settings_end_with_two() {
         (&["services", "--set", "queue.prefech=1"], "did you mean `queue.prefetch`?"),
         (&["services", "--set", "queue.prefetch=0"], "must be at least 1"),
         (&["services", "--config", "absent.toml"], "absent.toml"),
-        (&[], "which command?"),
+        (&[], "no command is given"),
     ];
     for (arguments, wanted) in cases {
         let output = program(arguments);

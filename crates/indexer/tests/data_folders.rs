@@ -22,7 +22,7 @@ use store::Page;
 
 const LIMIT: Duration = Duration::from_secs(240);
 
-/// The program on a data folder. It is told to stop when this is dropped.
+/// The program on a data folder. Dropping it stops the program.
 struct Services(Child);
 
 impl Services {

@@ -13,12 +13,12 @@ pub(crate) struct BackOff {
 }
 
 impl BackOff {
-    /// For nodes: they belong to others.
+    /// For nodes, which belong to others.
     pub(crate) fn for_nodes() -> Self {
         Self::up_to(Duration::from_secs(30))
     }
 
-    /// For broker and database: they are ours, and everything waits for them.
+    /// For broker and database, which are the operator's own, and which everything waits for.
     pub(crate) fn for_services() -> Self {
         Self::up_to(Duration::from_secs(3))
     }
@@ -37,8 +37,8 @@ impl BackOff {
         self.waits = self.builder.build();
     }
 
-    /// The wait after something that worked for a while: one that broke at once does not begin anew, even if some of what it
-    /// did went well.
+    /// The wait after something that worked for a while. Something that failed at once does not reset the waits, even if part
+    /// of it succeeded.
     pub(crate) fn after(&mut self, worked: Duration) -> Duration {
         if worked > self.longest * 2 {
             self.reset();

@@ -1,8 +1,8 @@
-//! A node's patience: the token bucket that it keeps for us, kept by ourselves so as not to be refused.
+//! The request budget of a node: a copy of the token bucket that the node keeps for us, so that it does not refuse requests.
 //!
-//! Nodes refill a bucket by *whole minutes since the previous request*, and every request moves "previous" forward. Who
-//! calls more often than once a minute never gets anything back. So when the bucket is empty the only thing that helps is
-//! silence for longer than a minute, from everybody who shares the address: one [`Budget`] is shared by all that call a node.
+//! Nodes refill a bucket by *whole minutes since the previous request*, and every request moves "previous" forward. A
+//! client that calls more often than once a minute gets nothing back. So an empty bucket refills only after more than a minute
+//! without requests from any client of the same address: all callers of a node share one [`Budget`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,28 +12,28 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// Beyond the minutes that the node counts: its clock and the way there are not ours.
+/// A margin beyond whole minutes, for the node's clock and for latency.
 const MARGIN: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(61);
 
-/// What a node grants to one address.
+/// The requests that a node grants to one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BudgetOptions {
-    /// Requests that may be made at once.
+    /// Requests that may be made in a burst.
     pub burst: u32,
     /// Requests that come back for each whole minute of silence.
     pub per_minute: u32,
 }
 
 impl Default for BudgetOptions {
-    /// What public nodes grant today.
+    /// The values of today's public nodes.
     fn default() -> Self {
         Self { burst: 20_000, per_minute: 4_000 }
     }
 }
 
-/// The bucket itself: no clock of its own.
+/// The bucket, without a clock: callers pass the time.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
     options: BudgetOptions,
@@ -43,16 +43,16 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// A full one.
+    /// A full bucket.
     #[must_use]
     pub fn new(options: BudgetOptions) -> Self {
         Self { options, tokens: options.burst, previous: None, silent_until: None }
     }
 
-    /// Takes `cost` and leaves at least `reserve`, or says until when to be silent. Being told to wait is not a request: nothing moves.
+    /// Takes `cost` if at least `reserve` remains. A refused call is not a request and changes nothing.
     ///
     /// # Errors
-    /// The instant at which to ask again.
+    /// The instant of the next attempt.
     pub fn take(&mut self, now: Instant, cost: u32, reserve: u32) -> Result<(), Instant> {
         if let Some(until) = self.silent_until.filter(|until| *until > now) {
             return Err(until);
@@ -70,7 +70,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// The node said that we have used up everything: it knows better.
+    /// Empties the bucket, after the node has answered that the budget is used up.
     pub fn refused(&mut self, now: Instant) {
         self.tokens = 0;
         self.previous = Some(now);
@@ -94,13 +94,13 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A full one.
+    /// A full bucket.
     #[must_use]
     pub fn new(options: BudgetOptions) -> Self {
         Self { bucket: Arc::new(Mutex::new(Bucket::new(options))) }
     }
 
-    /// What the node grants.
+    /// The requests that the node grants.
     #[must_use]
     pub fn options(&self) -> BudgetOptions {
         self.lock().options
@@ -129,7 +129,7 @@ impl Budget {
         }
     }
 
-    /// The node answered that the budget is used up.
+    /// Empties the bucket, after the node has answered that the budget is used up.
     pub fn refused(&self) {
         self.lock().refused(Instant::now());
     }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The node's side, as nodes do it.
+    /// The bucket as nodes implement it.
     struct Node {
         tokens: u64,
         previous: Option<Instant>,

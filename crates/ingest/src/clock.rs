@@ -1,10 +1,10 @@
-//! The time of day, for the progress of sources. Everything else takes times as arguments.
+//! The system clock, for the progress of sources. All other code takes times as arguments.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// A clock that is set once: a time of day that jumps while the program runs does not reach progress.
+/// A clock that is set once: a jump of the system clock while the program runs does not affect progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     started_ns: u64,
@@ -12,7 +12,7 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Reads the time of day.
+    /// Reads the system clock.
     pub(crate) fn start() -> Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started_ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! What can go wrong on the way from a node to the log, in sentences that say what to do.
+//! Errors on the path from a node to the log. Messages say what to do.
 
 use lapin::ErrorKind;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
@@ -8,7 +8,7 @@ use crate::source::NodeError;
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why this crate could not do its work.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The address of the broker cannot be parsed. The text never holds the password.
@@ -39,7 +39,7 @@ pub enum Error {
     NoLeader {
         /// The queue's name.
         queue: String,
-        /// What RabbitMQ said, or that it said nothing.
+        /// The answer of RabbitMQ, or that there was none.
         why: String,
     },
     /// The queue holds a page that this worker must not take.
@@ -47,17 +47,17 @@ pub enum Error {
     ForeignPage {
         /// The queue's name.
         queue: String,
-        /// What is foreign about the page, and what to do.
+        /// Why the page is not for this worker, and what to do.
         reason: crate::queue::page::PageError,
     },
-    /// RabbitMQ refused what it was asked for, or the connection failed.
+    /// RabbitMQ refused a request, or the connection failed.
     #[error("cannot {doing}: {why}")]
     Broker {
         /// What was being done.
         doing: &'static str,
         /// Why it failed, and what to do.
         why: String,
-        /// What the client library said.
+        /// The error of the client library.
         #[source]
         source: Box<lapin::Error>,
     },
@@ -100,12 +100,12 @@ pub enum Error {
 }
 
 impl Error {
-    /// Wraps what the client library said in words that help.
+    /// Wraps an error of the client library in a message that says what to do.
     pub(crate) fn broker(doing: &'static str, source: lapin::Error) -> Self {
         Self::Broker { doing, why: explain(&source), source: Box::new(source) }
     }
 
-    /// What RabbitMQ says when it cannot do what it was asked for although nothing is wrong with the request.
+    /// Whether RabbitMQ could not serve a valid request.
     pub(crate) fn internal(source: &lapin::Error) -> Option<String> {
         match source.kind() {
             ErrorKind::ProtocolError(amqp)
@@ -140,7 +140,7 @@ impl Error {
     }
 }
 
-/// One sentence for the operator of the broker.
+/// A message for the operator of the broker.
 fn explain(error: &lapin::Error) -> String {
     let ErrorKind::ProtocolError(amqp) = error.kind() else {
         return match error.kind() {

@@ -1,4 +1,4 @@
-//! Envelopes from a file go the way of all others: pages, the queue, the log.
+//! Import: envelopes from files take the same path as all others: pages, the queue, the log.
 
 use std::collections::VecDeque;
 
@@ -14,20 +14,20 @@ use crate::queue::Queue;
 use crate::queue::publisher::{Publisher, PublisherOptions};
 use crate::source::{Outbox, Ticket};
 
-/// What is imported, and where to.
+/// Where an import publishes, and its options.
 #[derive(Clone, Debug)]
 pub struct Import {
     /// The queue that envelopes go into.
     pub queue: Queue,
-    /// Where envelopes go that no page can carry.
+    /// Where envelopes that do not fit into a page are parked.
     pub store: Store,
-    /// The name that envelopes are labelled with.
+    /// The name of the source of the envelopes.
     pub source: String,
-    /// How large pages are.
+    /// The limits of pages.
     pub pages: PageOptions,
 }
 
-/// How far an import is.
+/// The progress of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Imported {
     /// Envelopes that were handed to the publisher.
@@ -62,7 +62,7 @@ impl Sent {
 }
 
 /// Imports envelopes until there are no more or it is cancelled, and returns when the broker has confirmed everything, or
-/// at once when it is cancelled. Importing the same again changes nothing.
+/// at once when it is cancelled. Importing the same envelopes again changes nothing.
 ///
 /// # Errors
 /// When database or queue fail for good.
@@ -104,7 +104,7 @@ pub async fn run(
         progress.send_replace(done);
     };
     tokio::select! {
-        // The broker may be away: whoever cancels does not want to wait for it.
+        // The broker may be away, and a cancelled import must not wait for it.
         () = token.cancelled() => {}
         confirmed = outbox.confirmed(last) => confirmed?,
     }

@@ -1,4 +1,4 @@
-//! Gathers records into pages: by count, by bytes, and by time.
+//! Collects records into pages, which are limited by count, bytes and time.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use tokio::time::Instant;
 
 use crate::queue::page::MAX_BODY_BYTES;
 
-/// When a page is full.
+/// The limits of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageOptions {
     /// Records in a page.
     pub envelopes: usize,
     /// Bytes in a page; one record that is larger has a page of its own.
     pub bytes: usize,
-    /// How long a page that is not full waits.
+    /// How long a page that is not full waits for more records.
     pub linger: Duration,
 }
 
@@ -25,10 +25,10 @@ impl Default for PageOptions {
     }
 }
 
-/// What tags, lengths and numbers add to an envelope in the body of a page, at most.
+/// The most bytes that tags, lengths and numbers add to an envelope in the body of a page.
 const FRAMING: usize = 48;
 
-/// Gathers the records of one source.
+/// Collects the records of one source.
 #[derive(Debug)]
 pub(crate) struct Pager {
     source: String,
@@ -60,7 +60,7 @@ impl Pager {
         Self { source: source.to_owned(), options, records: Vec::new(), bytes: 0, since: None }
     }
 
-    /// Takes a record; returns a page when one became full.
+    /// Adds a record; returns a page when one became full.
     pub(crate) fn push(&mut self, record: Record, now: Instant) -> Result<Option<Page>, TooLarge> {
         let bytes = bytes_of(&record) + FRAMING;
         if bytes + 1_024 > MAX_BODY_BYTES {
@@ -82,7 +82,7 @@ impl Pager {
         self.since.map(|since| since + self.options.linger)
     }
 
-    /// Returns what has been gathered as a page.
+    /// Returns the collected records as a page.
     pub(crate) fn take(&mut self) -> Option<Page> {
         self.since = None;
         self.bytes = 0;

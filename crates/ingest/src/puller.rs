@@ -13,12 +13,12 @@ use crate::queue::Queue;
 use crate::queue::publisher::{Publisher, PublisherOptions};
 use crate::source::{Known, Outbox, ProgressStore, Reporter, Source, Tools};
 
-/// How sources are read.
+/// The options of pullers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PullerOptions {
-    /// How large pages are.
+    /// The limits of pages.
     pub pages: PageOptions,
-    /// How much may be on its way to the broker.
+    /// How much may be unconfirmed by the broker.
     pub publisher: PublisherOptions,
     /// How long a stop waits for the broker to confirm what is on its way.
     pub drain: Duration,
@@ -42,18 +42,18 @@ pub struct Puller {
     pub queue: Queue,
     /// Where the source's progress and the names of topics are.
     pub store: Store,
-    /// What is read.
+    /// The source.
     pub source: Source,
-    /// How.
+    /// The options.
     pub options: PullerOptions,
 }
 
 impl Puller {
-    /// Reads until it is stopped, through every failure of node, broker and database; then sends off what it has and waits a
+    /// Reads until it is stopped, through every failure of node, broker and database; then publishes what it has and waits a
     /// while for the confirms.
     ///
     /// # Errors
-    /// When an address or an option of the source cannot be used, or the database will never do what is needed.
+    /// When an address or an option of the source cannot be used, or the database will never accept the work.
     pub async fn run(self, stop: CancellationToken) -> Result<()> {
         while let Some(mut lead) = self.lead(&stop).await? {
             let reading = stop.child_token();

@@ -12,7 +12,7 @@ use crate::queue::consumer::{Delivery, Session};
 use crate::queue::settle::{Next, after_refusal};
 use crate::queue::{Queue, page};
 
-/// How much goes into one commit.
+/// The limits of one commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerOptions {
     /// Pages that the broker hands out in advance: about twice what a commit takes.
@@ -81,7 +81,7 @@ impl Batch {
         self.bytes += delivery.body.len();
     }
 
-    /// The broker sends nothing more while `prefetch` deliveries are in here, so waiting for more would be in vain.
+    /// The broker sends nothing more while `prefetch` deliveries are in here, so more would never arrive.
     fn is_full(&self, options: &WorkerOptions) -> bool {
         self.foreign.is_some()
             || self.records >= options.batch_envelopes
@@ -104,11 +104,11 @@ enum Ended {
 }
 
 impl Worker {
-    /// Works until cancelled, through every failure of broker and database that waiting can heal. Pages that were delivered
+    /// Runs until cancelled, through every failure of broker and database that waiting can heal. Pages that were delivered
     /// and not committed when it ends go back into the queue.
     ///
     /// # Errors
-    /// When the database will never accept anything, e.g. for want of permissions or of a migration; when it belongs to
+    /// When the database will never accept pages, e.g. without permissions or a migration; when it belongs to
     /// another network; when the queue holds a page of another network, or of a format version that this worker does not read.
     pub async fn run(self, token: CancellationToken) -> Result<()> {
         let child = token.child_token();
@@ -171,7 +171,7 @@ impl Worker {
         }
     }
 
-    /// The life of one session.
+    /// Runs one session.
     async fn consume(&self, mut session: Session, token: &CancellationToken) -> Result<Ended> {
         let ended = self.consume_on(&mut session, token).await;
         match &ended {
@@ -258,7 +258,7 @@ impl Worker {
                             .increment(appended.conflicts);
                         tracing::error!(
                             conflicts = appended.conflicts,
-                            "a source gave other bytes under a number that it had given before: \
+                            "a source sent other bytes under a number that it had used before: \
                              they are kept in ground.conflicts"
                         );
                     }
@@ -326,7 +326,7 @@ pub(crate) async fn park(
     }
 }
 
-/// Waits before the next try; `false` when cancelled meanwhile.
+/// Waits before the next attempt; `false` when cancelled meanwhile.
 async fn pause(error: &store::Error, back_off: &mut BackOff, token: &CancellationToken) -> bool {
     let wait = back_off.next();
     metrics::counter!("xmtp_indexer_commit_retries_total").increment(1);

@@ -17,7 +17,7 @@ use crate::{
     parked, time,
 };
 
-/// The number that a source gave an envelope.
+/// The number that a source assigned to an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     /// A range of numbers that is unique in itself; the meaning belongs to the kind of source.
@@ -26,12 +26,12 @@ pub struct Origin {
     pub sequence: u64,
 }
 
-/// An envelope as a source gave it. Without an origin its identity is `(timestamp_ns, digest)`, with one it is the origin.
+/// An envelope as a source sent it. Without an origin its identity is `(timestamp_ns, digest)`, with one it is the origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The envelope.
     pub envelope: Envelope,
-    /// The number that the source gave it, where the source numbers envelopes.
+    /// The number that the source assigned, where the source numbers envelopes.
     pub origin: Option<Origin>,
 }
 
@@ -99,7 +99,7 @@ impl Store {
     /// progress (sorted). The head's row is held until the commit, so positions are dense and become visible in order.
     ///
     /// # Errors
-    /// See [`Error::class`]: `Retry` when PostgreSQL is in trouble, `Data` when it refuses a value.
+    /// See [`Error::class`]: `Retry` when PostgreSQL cannot work now, `Data` when it refuses a value.
     pub async fn append(&self, pages: &[Page]) -> Result<Appended> {
         match self.try_append(pages).await {
             // The log has outrun its partitions. That is no fault of the envelopes.
@@ -204,7 +204,7 @@ async fn write(connection: &mut PgConnection, candidates: &[Candidate<'_>]) -> R
         let head = sqlx::query_scalar!("select position from ground.head for update")
             .fetch_one(&mut *connection)
             .await?;
-        // Others appended in between; from here on nobody does.
+        // Others appended in between; from here on the lock prevents it.
         if head != seen_head {
             known = identity::known(connection, candidates).await?.1;
             fresh = identity::fresh(candidates, &known);

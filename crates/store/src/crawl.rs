@@ -1,4 +1,4 @@
-//! State of the sweep and the crawl: the topics and wallets that nodes are asked about, and how far discovery has come.
+//! State of the sweep and the crawl: the topics and wallets to query, and the progress of discovery.
 
 use bytes::Bytes;
 use sqlx::PgConnection;

@@ -47,7 +47,7 @@ pub struct Options {
     pub role: Option<String>,
     /// The longest that one statement may take.
     pub statement_timeout: Option<Duration>,
-    /// Are these connections for [`read`](crate::read)? Readers and writers want different plans, see [`session`].
+    /// Whether these connections are for [`read`](crate::read). Readers and writers need different plans, see [`session`].
     pub readers: bool,
 }
 
@@ -86,7 +86,7 @@ pub struct Store {
     places: Arc<Semaphore>,
     /// Connections of the pool that wait for the next reader, when it is the small one of a thread.
     idle: Arc<Idle>,
-    /// Asked first, see [`Store::near`].
+    /// Tried first, see [`Store::near`].
     near: Option<Arc<Store>>,
     /// For connections outside of the pool.
     connect: PgConnectOptions,
@@ -105,7 +105,7 @@ impl Store {
     /// Opens the pool, and checks that the server answers and that the database can hold every text.
     ///
     /// # Errors
-    /// [`Error::Address`] for an address that cannot be read, [`Error::Unreachable`] when nobody answers there,
+    /// [`Error::Address`] for an address that cannot be read, [`Error::Unreachable`] when no server answers there,
     /// [`Error::Encoding`] when the database is not in UTF8.
     pub async fn connect(options: Options) -> Result<Store> {
         let store = Store::open(options)?;
@@ -126,7 +126,7 @@ impl Store {
         let connect = address::parse(&options.url)?
             .application_name(&options.application_name)
             .statement_cache_capacity(PREPARED)
-            // Statements hold what users sent; errors are reported by those who get them.
+            // Statements hold users' input, so they are not logged; callers report errors.
             .disable_statement_logging();
         let target = address::target(&connect);
         let setup: Arc<str> = session(&options).into();
@@ -201,7 +201,7 @@ impl Store {
         let acquired = match tokio::time::timeout(PROBE, &mut acquire).await {
             Ok(acquired) => acquired,
             Err(_) => {
-                // The pool goes on trying for as long as the caller is patient, and does not say why it fails.
+                // The pool retries until its timeout, and does not return why it failed.
                 if self.pool.size() < self.pool.options().get_max_connections() {
                     self.own_connection().await?;
                 }

@@ -29,9 +29,9 @@ pub enum Scope {
 /// A rule of retention: what is older is erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Only these generations; all when none is given.
+    /// Only these generations; None for all.
     pub generations: Option<Vec<Generation>>,
-    /// Only these kinds of payloads; all when none is given.
+    /// Only these kinds of payloads; None for all.
     pub kinds: Option<Vec<PayloadKind>>,
     /// How old an envelope may become, by its own time.
     pub older_than: Duration,
@@ -66,7 +66,7 @@ impl std::ops::AddAssign for Erased {
 }
 
 impl Store {
-    /// Erases envelopes in transactions of [`BATCH`], and gives their space back. What readers see is served meanwhile. With
+    /// Erases envelopes in transactions of [`BATCH`], and frees their space. Readers are served meanwhile. With
     /// `dry_run` it only counts.
     ///
     /// Projections must have read the log up to where it is now: what they have not read cannot be found.

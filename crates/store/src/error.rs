@@ -1,16 +1,16 @@
 //! What can go wrong, sorted by what the caller should do about it.
 
-/// The result of everything that asks PostgreSQL.
+/// The result of every call to PostgreSQL.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What the caller should do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The trouble is ours (PostgreSQL away, restarting, full, deadlocked): keep the work, back off, try again.
+    /// PostgreSQL cannot work now (away, restarting, full, deadlocked): keep the work, back off, retry.
     Retry,
     /// PostgreSQL refuses a value, and will for ever: find the one envelope and park it.
     Data,
-    /// No retry helps (wrong schema, missing permission, a bug): stop and tell a person.
+    /// No retry helps (wrong schema, missing permission, a bug): stop and report it.
     Fatal,
 }
 
@@ -25,7 +25,7 @@ pub enum Error {
     Unreachable {
         /// Host, port and database, without credentials.
         target: String,
-        /// What the driver said.
+        /// The error of the driver.
         reason: String,
     },
     /// The database cannot hold every text.
@@ -90,13 +90,13 @@ pub enum Error {
         /// What was expected and found.
         what: String,
     },
-    /// A single-statement read was asked a second question.
-    #[error("a single-statement read answers one question: hold a snapshot for several")]
+    /// A single-statement read got a second query.
+    #[error("a single-statement read runs one query: use a snapshot for several")]
     Spent,
     /// There is no such projection.
     #[error("there is no projection named {0:?}; known are: {1}")]
     NoSuchProjection(String, String),
-    /// The request cannot be carried out; the sentence says why, and what can.
+    /// The request cannot be carried out; the message says why, and what to do.
     #[error("{0}")]
     Refused(String),
 }
@@ -123,7 +123,7 @@ impl Error {
         }
     }
 
-    /// Is this trouble of the connection, the server or another transaction, which has nothing to do with the statement?
+    /// Whether the connection, the server or another transaction failed, and not the statement.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.code() {
@@ -163,7 +163,7 @@ fn class_of(error: &sqlx::Error) -> Class {
     }
 }
 
-/// Only a refusal of a value itself is the value's fault: anything else may be, and usually is, trouble of ours.
+/// Only a refusal of a value itself is an error of the value. Anything else may be, and usually is, a failure of ours.
 fn class_of_code(code: &str) -> Class {
     match (code, code.get(..2)) {
         // Characters that the encoding does not have, values that are too long or out of range, rows that are too large.

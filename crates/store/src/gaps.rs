@@ -20,7 +20,7 @@ impl GapState {
     /// Every state.
     pub const ALL: &[Self] = &[Self::Open, Self::Repairing, Self::Unrepairable];
 
-    /// The word in the database, in metrics and in `status`.
+    /// The name in the database, in metrics and in `status`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl GapState {
         }
     }
 
-    /// The state of this word; a word that only a newer program knows counts as open.
+    /// The state with this name; a name that only a newer program knows counts as open.
     pub(crate) fn of(word: &str) -> Self {
         Self::ALL.iter().copied().find(|state| state.as_str() == word).unwrap_or(Self::Open)
     }

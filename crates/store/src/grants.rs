@@ -34,7 +34,7 @@ pub struct Rights {
     pub role: String,
     /// True when the session took the role on with `set role`, and can therefore give it up again.
     pub resettable: bool,
-    /// What the role may do beyond reading what the API serves, in words.
+    /// Descriptions of the role's privileges beyond reading what the API serves.
     pub excess: Vec<String>,
 }
 
@@ -128,7 +128,7 @@ impl Store {
         can_become_reader(&mut *self.connection().await?).await
     }
 
-    /// Creates a login that is a member of the readers' role, or gives an existing one this password.
+    /// Creates a login that is a member of the readers' role, or sets the password of an existing one.
     ///
     /// # Errors
     /// When PostgreSQL fails, or this user may not create roles.
@@ -153,7 +153,7 @@ impl Store {
     }
 }
 
-/// Gives readers the rights that they need. Doing it again changes nothing.
+/// Grants readers the privileges that they need. Repeating it changes nothing.
 pub(crate) async fn give(connection: &mut PgConnection) -> Result<Readers> {
     let mut tries = 0;
     loop {

@@ -51,7 +51,7 @@ impl Store {
 }
 
 impl Leadership {
-    /// Waits until another process leads. While PostgreSQL is away nobody else can take the lead, so reading goes on.
+    /// Waits until another process leads. While PostgreSQL is away no other process can take the lead, so this one continues.
     pub async fn lost(&mut self) {
         loop {
             tokio::time::sleep(LEAD_EVERY).await;
@@ -74,7 +74,7 @@ impl Leadership {
         }
     }
 
-    /// Gives the lead up, so that another process has it at once.
+    /// Releases the lead, so that another process can take it at once.
     pub async fn release(self) {
         if let Some(connection) = self.connection {
             // An error means that the connection is gone, and the lock with it.
@@ -97,12 +97,12 @@ mod tests {
         assert!(db.store.lead("other").await.unwrap().is_some());
         first.release().await;
         let mut second = db.store.lead("node").await.unwrap().unwrap();
-        // Its connection dies, as after a failover, and nobody else takes the lead meanwhile: it goes on.
+        // Its connection dies, as after a failover, and no other process takes the lead meanwhile: it continues.
         let end = "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database =
                    (select oid from pg_database where datname = current_database())";
         db.execute(end).await;
         let waited = tokio::time::timeout(std::time::Duration::from_secs(4), second.lost()).await;
-        assert!(waited.is_err(), "nobody else led");
+        assert!(waited.is_err(), "no other process led");
         assert!(db.store.lead("node").await.unwrap().is_none(), "it holds the lock again");
         // It dies again, and this time another process is quicker.
         db.execute(end).await;

@@ -29,7 +29,7 @@ impl Store {
     /// When PostgreSQL fails.
     pub async fn extend_partitions(&self) -> Result<u32> {
         let mut tx = self.begin().await?;
-        // One at a time. Attaching locks out nobody who reads or appends.
+        // One at a time. Attaching does not block readers or appends.
         sqlx::raw_sql(
             "set local lock_timeout = '5s'; select pg_advisory_xact_lock(hashtext('ground.partitions'))",
         )
@@ -54,7 +54,7 @@ impl Store {
         let mut maintained =
             Maintained { made: self.extend_partitions().await?, ..Maintained::default() };
         let mut connection = self.own_connection().await?;
-        // One at a time; whoever comes second leaves the work to the first.
+        // One process at a time; a second one leaves the work to the first.
         let free = sqlx::query_scalar!(
             r#"select pg_try_advisory_lock(hashtext('ground.maintain')) as "free!""#
         )
@@ -127,7 +127,7 @@ async fn vacuum_erased(connection: &mut PgConnection, name: &str, full: bool) ->
         .await?;
         return Ok(Done::Vacuumed);
     }
-    // Nothing is inserted into a full partition. The lock is on the whole log: whoever uses it is not kept for long.
+    // Nothing is inserted into a full partition. The lock is on the whole log, so it must be short.
     let drop = format!(
         "begin; set local lock_timeout = '1s'; drop table ground.\"{name}\";
          update ground.partitions set dropped_at = now() where name = '{name}'; commit"

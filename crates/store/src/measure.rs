@@ -1,4 +1,4 @@
-//! What the log costs, against what it could cost: for `bench` alone, in a schema of its own. And what `bench api` asks.
+//! The statements of benchmarks, for `bench` alone, in a schema of their own: the cost of the log beside its limits, and the data of `bench api`.
 
 pub mod costs;
 pub mod population;
@@ -79,7 +79,7 @@ impl Store {
         Ok(count.fetch_one(&mut connection).await?)
     }
 
-    /// The same work as an append, with positions from a sequence and nobody waiting for anybody: what the order of the
+    /// The same work as an append, with positions from a sequence and without any waiting: what the order of the
     /// log costs is the difference. A tail of such a log would miss rows.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl Store {
             let mut keys: Vec<_> =
                 envelopes().map(|e| (time::to_db(e.timestamp_ns), e.digest())).collect();
             keys.sort_unstable();
-            // A million positions a page: pages never meet, and nobody waits for a number.
+            // A million positions a page: pages never overlap, and no appender waits for a number.
             let position: i64 =
                 sqlx::query_scalar("select nextval('bench.positions')").fetch_one(&mut *tx).await?;
             sqlx::query(

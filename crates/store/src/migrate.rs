@@ -23,7 +23,7 @@ pub struct Migrated {
 }
 
 impl Store {
-    /// Applies what is missing, and gives readers what they may see. Safe to run from many processes at once, and when
+    /// Applies missing migrations, and grants readers what they may read. Safe to run from many processes at once, and when
     /// nothing is missing. It works on a connection of its own, so that the lock of a migration ends with it, however it
     /// ends.
     ///

@@ -1,9 +1,9 @@
 //! What a projection is: a derived table, and how the log becomes its rows.
 //!
 //! There are two kinds. The rows of a [`Projection`] follow from each envelope alone. The rows of a [`Fold`] depend on
-//! earlier rows of the same table. Neither may depend on where pages end: a rebuild with other pages gives the same rows.
+//! earlier rows of the same table. Neither may depend on where pages end: a rebuild with other pages writes the same rows.
 //!
-//! Statements name no schema: the search path of the transaction says whether the served tables are written or those that
+//! Statements name no schema: the search path of the transaction determines whether the served tables are written or those that
 //! are being built beside them (see `rebuild.rs`).
 
 mod entry;
@@ -22,7 +22,7 @@ pub(crate) use fold::{Change, Fold};
 
 /// A derived table whose rows follow from each envelope alone.
 pub(crate) trait Projection: Send + Sync + 'static {
-    /// Table, file, watermark, metric label and status row: one word for all.
+    /// The name of the table, the file, the watermark, the metric label and the status row.
     const NAME: &'static str;
     /// Raise it when `derive` or the table changes: the table is then built again beside the served one.
     const VERSION: i32;

@@ -1,4 +1,4 @@
-//! Reads the log a page at a time, decodes each envelope once, and gives it to every projection.
+//! Reads the log a page at a time, decodes each envelope once, and passes it to every projection.
 //!
 //! Projections that stand at the same position share a page, a transaction and therefore a head. One that is behind,
 //! because it could not write its rows, is caught up beside the others until it joins them; until then it is stale. Tables
@@ -52,7 +52,7 @@ impl Default for Config {
     }
 }
 
-/// Drives every projection. Any number of projectors may run: a page is written by whoever holds its watermarks.
+/// Drives every projection. Any number of projectors may run: a page is written by the one that holds its watermarks.
 pub struct Projector {
     store: Store,
     verifier: Arc<Verifier>,
@@ -60,7 +60,7 @@ pub struct Projector {
     config: Config,
     /// Members whose last page failed for a reason of their own, and when to try them again.
     held_back: HashMap<Member, HeldBack>,
-    /// How many envelopes the next page is asked for: more than fit into its bytes would be read for nothing.
+    /// How many envelopes the next page requests: more than fit into its bytes would be read in vain.
     stride: AtomicI64,
     /// The page after the lead's position, read and decoded while the one before was being written.
     ahead: Option<Page>,
@@ -101,7 +101,7 @@ impl Projector {
         }
     }
 
-    /// Works until it is cancelled. Trouble with PostgreSQL is waited out.
+    /// Runs until it is cancelled. Failures of PostgreSQL are retried.
     ///
     /// # Errors
     /// Only when no retry helps: [`Class::Fatal`].
@@ -152,7 +152,7 @@ impl Projector {
                 let names: Vec<_> =
                     self.held_back.keys().map(|member| self.projection(*member).name()).collect();
                 return Err(Error::Refused(format!(
-                    "these projections cannot write their rows: {}; `xmtp-indexer status` says why",
+                    "these projections cannot write their rows: {}; `xmtp-indexer status` shows why",
                     names.join(", ")
                 )));
             }
@@ -228,7 +228,7 @@ impl Projector {
         Ok(true)
     }
 
-    /// Remembers which members are to be held back; passes on what concerns everybody.
+    /// Records which members are to be held back; returns errors that concern all of them.
     async fn settle(&mut self, outcome: Result<(), Failure>, written: &[Member]) -> Result<()> {
         let (member, error) = match outcome {
             Ok(()) => {

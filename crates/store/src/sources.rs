@@ -20,7 +20,7 @@ pub struct Source {
     pub connected: bool,
     /// When the newest envelope came from it.
     pub last_envelope_at: Option<DateTime<Utc>>,
-    /// What is wrong, in words.
+    /// The error, for operators.
     pub error: Option<String>,
     /// When this was last reported.
     pub updated_at: DateTime<Utc>,
@@ -66,7 +66,7 @@ impl Store {
         }
         let missing: Vec<String> =
             names.iter().filter(|name| !known.contains_key(*name)).cloned().collect();
-        // Outside of the transaction of the append: a number that is given is never taken back.
+        // Outside of the transaction of the append: an assigned number is never taken back.
         sqlx::query!(
             "insert into ground.sources (name) select * from unnest($1::text[]) on conflict do nothing",
             &missing

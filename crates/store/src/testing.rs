@@ -1,4 +1,4 @@
-//! What tests need around the database that `#[sqlx::test]` gives each of them.
+//! Test support around the database that `#[sqlx::test]` creates for each test.
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, postgres::PgConnectOptions};
 
@@ -36,7 +36,7 @@ impl TestDatabase {
         self.options.get_database().unwrap()
     }
 
-    /// Its address for somebody else.
+    /// Its URL, for another client.
     pub(crate) fn url_as(&self, user: &str, password: &str) -> String {
         self.options.clone().username(user).password(password).to_url_lossy().to_string()
     }

@@ -23,7 +23,7 @@ pub fn from_datetime(at: DateTime<Utc>) -> u64 {
     u64::try_from(ns.max(0)).unwrap_or(u64::MAX)
 }
 
-/// The wall clock in network nanoseconds. Callers pass it down; nothing below the roles asks for the time itself.
+/// The wall clock in network nanoseconds. Callers pass it down; nothing below the roles reads the clock itself.
 #[must_use]
 pub fn now() -> u64 {
     SystemTime::now()

@@ -140,7 +140,7 @@ impl Store {
         let served =
             sqlx::query_scalar!("select position from derived.served").fetch_one(&mut *tx).await?;
         for projection in all {
-            // Rows of version 0 are nobody's: there are none.
+            // There are no rows of version 0.
             let version = if served == 0 { projection.version() } else { 0 };
             sqlx::query!(
                 "insert into derived.watermarks (name, version, position) values ($1, $2, 0)
@@ -214,7 +214,7 @@ pub(crate) async fn advance(
 
 /// Moves the served head up to `position`, never back, and notes which projections stand behind it.
 pub(crate) async fn serve(connection: &mut PgConnection, position: Position) -> Result<()> {
-    // A statement of its own: the next one then sees the watermarks of whoever held the row before.
+    // A statement of its own: the next one then sees the watermarks that the previous holder of the row wrote.
     sqlx::query!("select position from derived.served for update")
         .fetch_one(&mut *connection)
         .await?;

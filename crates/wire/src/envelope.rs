@@ -7,15 +7,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Digest, proto};
 
-/// One envelope as a node gave it.
+/// One envelope as a node sent it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// The topic's name. Bytes, not text: anyone can publish anything, and a name that is not UTF-8
     /// must not fail the decode of its neighbours.
     pub topic: Bytes,
-    /// Set by the sender and checked by nobody.
+    /// Set by the sender and not checked.
     pub timestamp_ns: u64,
-    /// The payload; [`crate::read`] says what is in it.
+    /// The payload; [`crate::read`] decodes it.
     pub message: Bytes,
 }
 

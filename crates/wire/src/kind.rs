@@ -1,4 +1,4 @@
-//! The words that everything is sorted by. Their codes are stored: never change one.
+//! Classifications of topics and payloads. Their codes are stored: never change one.
 
 /// An enum whose values have a stable code for storage and a name for the API.
 macro_rules! coded {
@@ -66,7 +66,7 @@ coded! {
         Conversation = 6 "CONVERSATION",
         /// A wallet's sealed private keys.
         PrivateStore = 7 "PRIVATE_STORE",
-        /// Somebody's sealed preferences.
+        /// A wallet's sealed preferences.
         Preferences = 8 "PREFERENCES",
         /// An MLS group.
         Group = 9 "GROUP",
@@ -116,7 +116,7 @@ coded! {
 }
 
 coded! {
-    /// What signatures say about a payload.
+    /// What signatures prove about a payload.
     Verification {
         /// Every signature checks, and the wallet has a right to the topic.
         Verified = 1 "VERIFIED",

@@ -31,7 +31,7 @@ impl Form {
         if names(headers, &CONTENT_TYPE, PROTOBUF) { Form::Protobuf } else { Form::Json }
     }
 
-    /// What the client wants: what it names, else what it sends.
+    /// The format of the response: the one that the client accepts, else the one that it sends.
     pub(super) fn of_answer(headers: &HeaderMap) -> Self {
         if names(headers, &ACCEPT, PROTOBUF) {
             Form::Protobuf

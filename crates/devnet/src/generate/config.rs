@@ -1,7 +1,7 @@
-//! How much of what the generator makes.
+//! The configuration of the generator.
 
-/// Who talks, about what, at what length. Values that make no sense together are pulled to the
-/// nearest that do: two wallets at least, messages that a node takes.
+/// The mix of actions and the sizes of messages. Invalid values are replaced by the
+/// nearest valid ones: at least two wallets, messages that a node accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Wallets that are there from the beginning. They are known before the first envelope, so a
@@ -15,7 +15,7 @@ pub struct Config {
     pub max_conversations: usize,
     /// The mean size in bytes of a second-generation message's payload.
     pub message_bytes: usize,
-    /// How often which action.
+    /// The weights of the actions.
     pub mix: Mix,
 }
 

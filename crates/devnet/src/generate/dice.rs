@@ -30,7 +30,7 @@ impl Dice {
         self.0.random_range(0..100) < percent
     }
 
-    /// A length of at least `least`, of the given mean: mostly short, sometimes twelve times as
+    /// A length of at least `least`, with this mean: mostly short, sometimes twelve times as
     /// long.
     pub(super) fn length(&mut self, least: usize, mean: usize) -> usize {
         let spread = mean.saturating_sub(least) as f64;
@@ -51,7 +51,7 @@ impl Dice {
         bytes.freeze()
     }
 
-    /// What sealing a text of `len` bytes would look like to somebody without the key.
+    /// Random bytes of the length of a sealed text of `len` bytes: without the key both look the same.
     pub(super) fn sealed(&mut self, len: usize) -> Ciphertext {
         const SALT: usize = 32;
         const NONCE: usize = 12;

@@ -1,5 +1,5 @@
-//! Makes new traffic: endless, seeded, correctly signed. What is sealed in real traffic is random
-//! here, which nobody without keys can tell; what is signed is signed.
+//! Generates traffic: endless, seeded, correctly signed. Encrypted parts are random bytes, which cannot be
+//! distinguished without keys.
 
 mod config;
 mod dice;
@@ -28,9 +28,9 @@ pub struct Traffic {
     /// Known, not yet registered; the next one last.
     expected: Vec<Keys>,
     wallets: Vec<Wallet>,
-    /// Second generation: a conversation is its topic, and nobody can tell whose.
+    /// Second generation: a conversation is its topic, whose owners are unknown.
     conversations: Vec<Bytes>,
-    /// First generation: who has been introduced to whom, and their topic.
+    /// First generation: pairs that have been introduced, and their topics.
     pairs: Vec<(usize, usize, Bytes)>,
     last_ns: u64,
 }
@@ -46,7 +46,7 @@ enum Action {
 }
 
 impl Traffic {
-    /// Traffic of this seed. `config` is pulled into sense where it makes none.
+    /// Traffic of this seed. Invalid values of `config` are replaced by the nearest valid ones.
     pub fn new(seed: u64, config: Config) -> Traffic {
         let config = config.sensible();
         let mut dice = Dice::new(seed);
@@ -90,7 +90,7 @@ impl Traffic {
     }
 
     fn choose(&mut self) -> Action {
-        // Nobody can talk before there are two; then the others join among the talk.
+        // There is no conversation before there are two; then the others join among the talk.
         if self.wallets.len() < 2 || (!self.expected.is_empty() && self.dice.percent(50)) {
             return Action::Register;
         }

@@ -18,7 +18,7 @@ const MESSAGE_V2_FRAME: usize = 130;
 /// What the shortest text comes to: its sender's bundle and signature are sealed with it.
 const SHORTEST_V2: usize = 380;
 
-/// An id in one of the two forms that clients of the browser gave: random, or derived.
+/// An id in one of the two forms that clients in browsers used: random, or derived.
 pub(super) fn conversation_id(dice: &mut Dice) -> String {
     let id: [u8; 32] = dice.array();
     if dice.percent(30) { STANDARD_NO_PAD.encode(id).replace('/', "-") } else { hex::encode(id) }

@@ -16,7 +16,7 @@ use wire::{Address, address_of};
 
 use super::dice::Dice;
 
-/// An account before it says anything: its keys, and the address that follows from them.
+/// An account before it publishes anything: its keys, and the address that follows from them.
 pub(super) struct Keys {
     wallet: SecretKey,
     identity: SecretKey,
@@ -80,7 +80,7 @@ impl Keys {
     }
 }
 
-/// A registered account, with everything that it says again and again ready to be said.
+/// A registered account, with the payloads that it publishes repeatedly.
 pub(super) struct Wallet {
     pub(super) address: Address,
     pub(super) contact_topic: Bytes,

@@ -1,4 +1,4 @@
-//! Subscriptions: who gets what arrives, and what happens to those who are slow.
+//! Subscriptions: which subscribers get an envelope, and what happens to slow ones.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
@@ -12,14 +12,14 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use wire::Envelope;
 
-/// What a node holds for one subscription before it hangs up.
+/// What a node buffers for one subscription before it disconnects it.
 const BUFFER: usize = 1024;
 /// The same for a subscription to everything.
 const WILDCARD_BUFFER: usize = 4096;
-/// The topic that stands for all.
+/// The topic that means all topics.
 const WILDCARD: &str = "*";
 
-/// What a subscription wants.
+/// The topics of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
     /// Everything of the network; what lies outside (`test-…` and the like) is left out.
@@ -58,7 +58,7 @@ struct Inner {
 struct Member {
     interest: Interest,
     sender: mpsc::Sender<Envelope>,
-    /// Cancelled when the hub lets go of the member, so that nobody waits for its room any more.
+    /// Cancelled when the hub lets go of the member, so that no task waits for its room any more.
     gone: CancellationToken,
 }
 
@@ -88,7 +88,7 @@ impl Hub {
         let mut inner = self.inner();
         let id = inner.next;
         inner.next += 1;
-        // After the end nobody is registered, and the stream ends at once.
+        // After the end no subscription is registered, and the stream ends at once.
         if !inner.closed {
             inner.add(id, Member { interest, sender, gone: CancellationToken::new() });
         }
@@ -96,8 +96,8 @@ impl Hub {
         Subscription { id, receiver, hub: self.clone() }
     }
 
-    /// Gives an envelope to everyone who wants it. Whoever has no room is hung up on: its stream
-    /// ends, with status OK, after what it has in its buffer.
+    /// Sends an envelope to every subscriber of its topic. A subscriber without room is disconnected: its stream
+    /// ends with status OK, after the contents of its buffer.
     pub(crate) fn relay(&self, envelope: &Envelope) {
         let mut inner = self.inner();
         let mut lost = Vec::new();
@@ -114,7 +114,7 @@ impl Hub {
         }
     }
 
-    /// Gives an envelope to everyone who wants it and has room, and returns the others, to be
+    /// Sends an envelope to every subscriber of its topic that has room, and returns the others, to be
     /// waited for.
     pub(crate) fn offer(&self, envelope: &Envelope) -> Vec<Room> {
         let mut rooms = Vec::new();

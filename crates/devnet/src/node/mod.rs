@@ -51,7 +51,7 @@ impl Node {
         &self.hub
     }
 
-    /// What a client asks with `Publish`. Not atomic: what came before a refused envelope stays.
+    /// Handles `Publish`. Not atomic: what came before a refused envelope stays.
     pub(crate) fn publish(&self, request: PublishRequest) -> Result<(), Status> {
         for envelope in request.envelopes {
             check(&envelope)?;
@@ -104,7 +104,7 @@ impl Node {
     /// One page.
     pub(crate) fn query(&self, request: &QueryRequest) -> Result<QueryResponse, Status> {
         if request.content_topics.iter().any(|topic| self.faults().failing.contains(topic)) {
-            return Err(Status::internal("a fault that was asked for"));
+            return Err(Status::internal("a fault that was injected"));
         }
         query::answer(&self.store(), request)
     }

@@ -1,4 +1,4 @@
-//! Property: whoever follows the cursors reads each stored envelope once, in order.
+//! Property: a client that follows the cursors reads each stored envelope once, in order.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The rules of `Query`: which rows, in which order, and what the answer says about more.
+//! The rules of `Query`: which rows, in which order, and the paging information of the response.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -62,7 +62,7 @@ pub(super) fn answer(store: &Store, request: &QueryRequest) -> Result<QueryRespo
     }
     let full = envelopes.len() == page as usize;
     let paging_info = PagingInfo {
-        // The echo never says more than 100, not even for a page of 500 preferences.
+        // The echo is never more than 100, not even for a page of 500 preferences.
         limit: if full { page.min(MAX_PAGE) } else { 0 },
         cursor: last.filter(|_| full).map(cursor_at),
         direction: asked,
@@ -78,14 +78,14 @@ fn page_size(request: &QueryRequest) -> Result<u32, Status> {
     match request.paging_info.as_ref().map_or(0, |paging| paging.limit) {
         0 => Ok(DEFAULT_PAGE),
         limit if limit > most => {
-            // The text says 100 in both cases.
+            // The text contains 100 in both cases.
             Err(Status::invalid_argument(format!("cannot exceed {MAX_PAGE} rows per query")))
         }
         limit => Ok(limit),
     }
 }
 
-/// What the cursor of a request asks for.
+/// The start of a page, from the cursor of a request.
 enum Beyond {
     /// No cursor, or one without a digest: nodes then filter nothing.
     Anything,
@@ -216,7 +216,7 @@ impl<'a> Head<'a> {
     }
 }
 
-// A heap gives its greatest first: of an ascending merge that must be the least place.
+// A heap returns its greatest first: of an ascending merge that must be the least place.
 impl Ord for Head<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         let order = self.place.cmp(other.place);

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use wire::Envelope;
 
-/// Where an envelope stands among those of its topic, and among those of any set of topics.
+/// The place of an envelope among those of its topic, and among those of any set of topics.
 pub(crate) type Place = (u64, [u8; 32]);
 
 type Rows = BTreeMap<Place, Bytes>;

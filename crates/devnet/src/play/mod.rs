@@ -61,7 +61,7 @@ impl Player {
         })
     }
 
-    /// Plays to the end, or until told to stop; then `finished` is cancelled if it was the end.
+    /// Plays to the end, or until a stop is requested; then `finished` is cancelled if it was the end.
     pub(crate) async fn play(self, stop: CancellationToken, finished: CancellationToken) {
         let played = async {
             if self.wait_for_subscriber {
@@ -80,7 +80,7 @@ impl Player {
     }
 }
 
-/// Waits until somebody subscribes to everything.
+/// Waits for a subscription to everything.
 async fn listener(node: &Node) {
     // An error means that the hub is gone, and with it the reason to wait.
     let _ = node.hub().listeners().wait_for(|count| *count > 0).await;
@@ -134,7 +134,7 @@ async fn give(node: &Node, envelope: &Envelope, rate: Option<u32>) {
         for room in node.hub().offer(envelope) {
             room.fill().await;
         }
-        // Subscribers with room never make the player wait; others want the thread, too.
+        // Subscribers with room never make the player wait, so it must yield to other tasks.
         tokio::task::coop::consume_budget().await;
     }
 }

@@ -44,7 +44,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// When the last of so many turns is taken by somebody who waits for each.
+    /// When the last of so many turns is taken by a caller that waits for each.
     fn walk(pace: &mut Pace, mut now: Instant, turns: u32) -> Instant {
         for _ in 0..turns {
             now = pace.due(now).unwrap_or(now);

@@ -10,32 +10,32 @@ use wire::Address;
 use super::{Context, roles};
 use crate::{config::ConfigError, output::say, progress, text, waiting::Wait};
 
-/// Fills in legacy history: nodes answer only about topics that are named, names follow from
-/// wallets, and headers name further wallets. Goes on where the last crawl stopped.
+/// Fetches legacy history. Nodes answer queries about named topics only; names follow from wallets, and
+/// headers name further wallets. Continues where the last crawl stopped.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Wallets to begin with, one a line
+    /// A file of seed wallets, one per line
     #[arg(long, value_name = "FILE")]
     addresses: Option<PathBuf>,
-    /// Names of topics that no wallet leads to (conversations of one's own users), one a line
+    /// A file of topics that no wallet leads to (conversations of your own users), one per line
     #[arg(long, value_name = "FILE")]
     topics: Option<PathBuf>,
-    /// The node to ask, by its name in the configuration [default: the only one, or a running devnet]
+    /// The source to query, by its name in the configuration [default: the only one, or a running devnet]
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
-    /// At most this many requests in this run
+    /// The maximum number of requests in this run
     #[arg(long)]
     max_requests: Option<u64>,
-    /// At most this many envelopes in this run
+    /// The maximum number of envelopes in this run
     #[arg(long)]
     max_envelopes: Option<u64>,
-    /// At most this many wallets in this run
+    /// The maximum number of wallets in this run
     #[arg(long)]
     max_accounts: Option<u64>,
-    /// At most this many steps away from a seed
+    /// The maximum distance from a seed, in steps
     #[arg(long)]
     max_depth: Option<u32>,
-    /// The report as one JSON object
+    /// Prints the report as one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -109,8 +109,10 @@ fn show(report: &Report) -> anyhow::Result<()> {
     )?;
     say!("            (name topics that you know with --topics FILE)")?;
     match report.stopped {
-        Stopped::Finished => say!("finished: nothing is left to ask for from these seeds")?,
-        Stopped::Cancelled => say!("interrupted: crawl again to go on")?,
+        Stopped::Finished => {
+            say!("finished: everything that these seeds lead to has been fetched")?
+        }
+        Stopped::Cancelled => say!("interrupted: run crawl again to continue")?,
         limit => say!(
             "stopped by the limit on {}: crawl again to go on",
             format!("{limit:?}").to_lowercase()
@@ -119,7 +121,7 @@ fn show(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The node to ask.
+/// The source to query.
 fn source(args: &Args, context: &Context) -> anyhow::Result<ingest::Source> {
     let mut known = roles::sources(&context.config)?;
     if let Some(url) =

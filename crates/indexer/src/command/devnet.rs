@@ -7,7 +7,7 @@ use devnet::{Devnet, Generator, Options};
 use super::Context;
 use crate::{config::listen::resolve, output::say};
 
-/// Runs a local XMTP network: captured traffic, new traffic, over the nodes' own APIs.
+/// Runs a local XMTP network: captured and generated traffic, over the APIs of nodes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Where the gRPC API listens
@@ -25,13 +25,13 @@ pub struct Args {
     /// Moves the captured times so that the last one is from now
     #[arg(long)]
     shift_times: bool,
-    /// Makes this many new envelopes a second, once the captures are played; 0: as fast as subscribers read
+    /// Generates this many new envelopes per second, once the captures are played; 0: as fast as subscribers read
     #[arg(long, value_name = "RATE")]
     generate: Option<u32>,
-    /// Makes no more than this many new envelopes
+    /// Generates at most this many new envelopes
     #[arg(long, value_name = "COUNT", requires = "generate")]
     limit: Option<u64>,
-    /// New traffic begins with this many conversations that nobody was invited to
+    /// Generated traffic begins with this many conversations without invitations
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     conversations: usize,
     /// The seed of the new traffic
@@ -63,7 +63,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         say!("HTTP/JSON {url}")?;
     }
     say!(
-        "{} envelopes to be asked for; plays when somebody subscribes to everything",
+        "{} envelopes can be queried; playing starts when a client subscribes to everything",
         devnet.stored()
     )?;
     context.shutdown.requested().await;

@@ -17,7 +17,7 @@ use crate::{
     shutdown::Shutdown,
 };
 
-/// How long projections may stand still behind the log before the command gives up.
+/// How long projections may make no progress behind the log before the command fails.
 const STALLED: Duration = Duration::from_secs(10);
 
 /// Erases the messages of a topic or an account: from the log, and from every table derived from it.
@@ -48,7 +48,7 @@ struct What {
 }
 
 impl What {
-    /// The scope, with the words for it.
+    /// The scope, and its description.
     fn scope(self) -> Option<(Scope, String)> {
         match (self.topic, self.account) {
             (Some(topic), _) => Some((Scope::Topic(topic.clone()), format!("the topic {topic}"))),
@@ -78,8 +78,8 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until projections have read what is in the log now. Envelopes are found through the derived tables, so one that a
-/// projection has not read yet would not be erased.
+/// Waits until projections have reached the current head of the log. Envelopes are found through the derived tables, so one
+/// that a projection has not read yet would not be erased.
 async fn wait_for_projections(store: &Store, shutdown: &Shutdown) -> anyhow::Result<()> {
     let head = store.head().await?;
     let (mut seen, mut since) = (-1, Instant::now());
@@ -105,7 +105,7 @@ async fn wait_for_projections(store: &Store, shutdown: &Shutdown) -> anyhow::Res
             let why = slowest.and_then(|mark| mark.error.as_deref());
             let why = why.map(|error| format!(" ({error})")).unwrap_or_default();
             bail!(
-                "{name} stands at position {reached} of {head}{why}, and what it has not read cannot be found: \
+                "{name} is at position {reached} of {head}{why}, and envelopes that it has not read cannot be found: \
                  run `xmtp-indexer up` or `xmtp-indexer project` until it has caught up, then erase"
             );
         }

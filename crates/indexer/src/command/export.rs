@@ -11,7 +11,7 @@ use store::log::{Content, Logged, PageBounds, Position};
 use super::Context;
 use crate::{output::note, progress, reach};
 
-/// Writes the log, in its order, as newline-delimited JSON in the nodes' own form.
+/// Writes the log, in its order, as newline-delimited JSON in the form of a node's HTTP gateway.
 ///
 /// Erased messages are left out. So are envelopes whose topic is not text: that form has no place
 /// for them.
@@ -20,10 +20,10 @@ pub struct Args {
     /// The file to write to [default: stdout]
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Begins behind this position
+    /// Starts after this position
     #[arg(long, default_value_t = 0)]
     after: i64,
-    /// Private stores too: users' encrypted keys, which no API serves
+    /// Includes private stores: users' encrypted keys, which the API never returns
     #[arg(long)]
     with_private_stores: bool,
 }
@@ -70,7 +70,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Envelopes that are not written although nobody asked to leave them out.
+/// Counts of envelopes that cannot be written.
 #[derive(Default)]
 struct LeftOut {
     erased: u64,

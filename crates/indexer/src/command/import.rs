@@ -15,18 +15,18 @@ use envelopes::{Envelopes, Problems};
 
 mod envelopes;
 
-/// Reads envelopes from files and sends them through the queue. Importing the same again changes nothing.
+/// Reads envelopes from files and sends them through the queue. Importing a file twice changes nothing.
 ///
-/// The files hold newline-delimited JSON, a JSON list of envelopes, or answers of a gateway's query; plain or gzipped.
+/// The files hold newline-delimited JSON, a JSON list of envelopes, or responses of a gateway's query; plain or gzipped.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The files; `-` is stdin
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The name that the envelopes are labelled with
+    /// The name of the source of the envelopes
     #[arg(long, default_value = "import")]
     source: String,
-    /// Skips and counts lines and objects that are no envelopes
+    /// Skips and counts lines and objects that are not envelopes
     #[arg(long)]
     skip_bad_lines: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     report(&done, problems)
 }
 
-/// Prints what is safe. Fails when that is not everything.
+/// Prints how many envelopes are confirmed. Fails when that is not all of them.
 fn report(done: &Imported, problems: Problems) -> anyhow::Result<()> {
     match done.confirmed == done.envelopes {
         true => {

@@ -1,4 +1,4 @@
-//! `keys`: who may ask the API.
+//! `keys`: the API keys of callers.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +13,7 @@ use crate::{
     reach,
 };
 
-/// Makes, lists and takes back the keys of those who ask the API.
+/// Creates, lists and revokes API keys.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -22,15 +22,15 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Makes a key and prints it, this once: only a hash of it is kept
+    /// Creates a key and prints it once: only its hash is stored
     Create {
-        /// What it is called in lists and in the log: letters, digits, `.`, `_`, `-`
+        /// Its name in lists and in the log: letters, digits, `.`, `_`, `-`
         #[arg(long)]
         name: String,
-        /// What it is for: read (GraphQL), push (registering for push), admin (everything); repeatable
+        /// What it permits: read (GraphQL), push (registering for push), admin (everything); repeatable
         #[arg(long = "scope", default_value = "read", value_name = "read|push|admin")]
         scopes: Vec<Scope>,
-        /// How many requests a minute it may make, for example 600/m [default: as many as it likes]
+        /// How many requests per minute it may make, for example 600/m [default: unlimited]
         #[arg(long, value_name = "N/m", value_parser = rate)]
         rate: Option<NonZeroU32>,
         /// Until when it is valid: a time (2027-01-31, 2027-01-31T12:00:00Z), or how long (12h, 90d)
@@ -42,14 +42,14 @@ enum Action {
     },
     /// Lists keys, the oldest first
     List {
-        /// Those that were taken back, too
+        /// Includes revoked keys
         #[arg(long)]
         all: bool,
         /// One JSON object a line
         #[arg(long)]
         json: bool,
     },
-    /// Takes a key back: within 30 seconds it opens nothing more, and what it had opened is closed
+    /// Revokes a key. Within 30 seconds servers refuse it and close its sockets and event streams
     Revoke {
         /// Its name, or its id
         name: String,
@@ -59,7 +59,7 @@ enum Action {
     },
 }
 
-/// The end of a key.
+/// When a key expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Until {
     At(DateTime<Utc>),
@@ -101,7 +101,7 @@ fn until(text: &str) -> Result<Until, String> {
         TimeDelta::try_hours(i64::from(number) * hours).filter(|_| number > 0).map(Until::In)
     })
     .ok_or_else(|| {
-        "say a day (2027-01-31), a time (2027-01-31T12:00:00Z) or how long (12h, 90d)".to_owned()
+        "use a day (2027-01-31), a time (2027-01-31T12:00:00Z) or a duration (12h, 90d)".to_owned()
     })
 }
 
@@ -130,7 +130,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         Action::List { all, json } => {
             let keys = store.keys(all).await?;
             if keys.is_empty() && !json {
-                note!("there are no keys: `xmtp-indexer keys create --name NAME` makes one");
+                note!("there are no keys: `xmtp-indexer keys create --name NAME` creates one");
             }
             for key in &keys {
                 match json {
@@ -141,7 +141,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
         }
         Action::Revoke { name, json } => match store.revoke_key(&name).await? {
             Some(key) if json => say!("{}", as_json(&key))?,
-            Some(key) => say!("{} is revoked; it opens nothing within 30 seconds", key.name)?,
+            Some(key) => say!("{} is revoked; servers refuse it within 30 seconds", key.name)?,
             None => bail!(
                 "no valid key has the name or the id `{name}`: `xmtp-indexer keys list` shows which there are"
             ),

@@ -9,7 +9,7 @@ use crate::{
     waiting::Wait,
 };
 
-/// Brings the database to this program's version. Harmless when it is there already.
+/// Migrates the database to the schema of this program. Does nothing if it is there already.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     if done.readers == Readers::NoRole {
         note!(
             "warning: this user may not make the role {READER}, which `serve` takes on to do no more than read. \
-             Let an administrator say: {BY_HAND}"
+             An administrator can create it: {BY_HAND}"
         );
     }
     Ok(())

@@ -18,7 +18,7 @@ pub mod sources;
 pub mod status;
 pub mod up;
 
-/// What every command is given.
+/// What every command receives.
 #[derive(Debug)]
 pub struct Context {
     /// The settings in force.

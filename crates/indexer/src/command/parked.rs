@@ -128,7 +128,7 @@ async fn retry(store: &Store, ids: Option<Vec<i64>>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says what a retry did, and how many of those that were asked for were not stored.
+/// Prints what a retry did, and how many of the requested envelopes were not stored.
 fn outcome(done: &Retried, asked: u64) -> (String, u64) {
     let settled = done.stored + done.duplicates + done.conflicts;
     let absent = asked.saturating_sub(settled + done.refused);

@@ -19,12 +19,12 @@ use crate::{
 /// The flags of a process that operators watch.
 #[derive(Debug, clap::Args)]
 pub struct Operations {
-    /// Where to serve /healthz, /readyz and /metrics, for operators only: no key is asked for
+    /// Where to serve /healthz, /readyz and /metrics, for operators only: it requires no key
     #[arg(long, value_name = "ADDR")]
     pub metrics_listen: Option<String>,
 }
 
-/// Reads from nodes into the queue.
+/// Reads envelopes from nodes and publishes them to the queue.
 #[derive(Debug, clap::Args)]
 pub struct PullArgs {
     /// A node to read from, KIND=URL, for example message-api=http://127.0.0.1:5556 (repeatable)
@@ -51,7 +51,7 @@ pub async fn pull(args: PullArgs, context: Context) -> anyhow::Result<()> {
     roles.until_stopped(&context.shutdown).await
 }
 
-/// Writes what is in the queue into the log.
+/// Writes envelopes from the queue into the log.
 #[derive(Debug, clap::Args)]
 pub struct IndexArgs {
     #[command(flatten)]
@@ -69,7 +69,7 @@ pub async fn index(args: IndexArgs, context: Context) -> anyhow::Result<()> {
     roles.until_stopped(&context.shutdown).await
 }
 
-/// Derives tables from the log, and erases what the rules of retention want erased.
+/// Writes derived tables from the log, and applies the rules of retention.
 #[derive(Debug, clap::Args)]
 pub struct ProjectArgs {
     #[command(flatten)]
@@ -92,7 +92,7 @@ pub struct ServeArgs {
     /// Where to listen
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Serves others on purpose: without a key, too, unless api.keys = "required"; lists need one (api.listings)
+    /// Serves the public, also without a key unless api.keys = "required"; unfiltered lists need a key (api.listings)
     #[arg(long)]
     pub public: bool,
     #[command(flatten)]
@@ -113,7 +113,7 @@ pub async fn serve(args: ServeArgs, context: Context) -> anyhow::Result<()> {
     roles.until_stopped(shutdown).await
 }
 
-/// No roles yet, and the operators' port, which says so.
+/// Starts the operators' port, before there are any roles.
 fn watched(context: &Context) -> anyhow::Result<Roles> {
     operations::serve(&context.config, &context.health)?;
     Ok(Roles::new(context.health.clone()))
@@ -157,7 +157,7 @@ pub fn sources(config: &Config) -> anyhow::Result<Vec<ingest::Source>> {
         }
         let (budget, options) = (source.budget, source.options.clone());
         let source = ingest::Source { name, kind, urls, options, budget };
-        // Wrong addresses and options are told before anything is started.
+        // Wrong addresses and options are reported before anything is started.
         source.reader().map_err(|error| ConfigError::Usage(error.to_string()))?;
         sources.push(source);
     }
@@ -169,7 +169,7 @@ pub fn devnet_source(url: String) -> anyhow::Result<ingest::Source> {
     Ok(ingest::Source::new("devnet", "message-api".parse()?, url))
 }
 
-/// Host and port: what tells nodes apart.
+/// Host and port, which distinguish nodes.
 fn name_of(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?']).next().unwrap_or(rest);

@@ -10,7 +10,7 @@ use embedded::{Announcement, Options, Services, Stop};
 use ingest::Queue;
 
 /// Runs only the private PostgreSQL and RabbitMQ of the data folder. Prints `DATABASE_URL=…` and
-/// `AMQP_URL=…` on stdout once both answer, and stays until it is told to stop.
+/// `AMQP_URL=…` on stdout once both answer, and runs until it is stopped.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// PostgreSQL alone

@@ -1,4 +1,4 @@
-//! `sources`: what is read, how far, and what may be missing.
+//! `sources`: progress and gaps of sources.
 
 use anyhow::bail;
 use chrono::{DateTime, Utc};
@@ -9,7 +9,7 @@ use store::{Store, sources::Source};
 use super::{Context, roles, status};
 use crate::{output::say, waiting::Wait};
 
-/// Lists sources, reads one again from a time, or forgets one.
+/// Lists sources, rewinds the progress of one, or forgets one.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -26,16 +26,16 @@ enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Sets the progress of a source back, so that its puller asks for everything since then again. Stop the puller before,
-    /// and let the queue run empty: what is in it may state newer progress
+    /// Sets the progress of a source back, so that its puller reads everything since then again. First stop the puller and
+    /// let the queue run empty: pages in it may state newer progress
     Rewind {
         /// The source, by its name
         name: String,
-        /// Since when, for example 2026-01-31T00:00:00Z; without it from the beginning
+        /// The time to read again from, for example 2026-01-31T00:00:00Z; without it, the beginning
         #[arg(long, value_name = "TIME")]
         to: Option<DateTime<Utc>>,
     },
-    /// Drops progress, gaps and status of a source that is read no more. Its envelopes stay. Stop its puller before
+    /// Deletes progress, gaps and status of a source that is no longer read. Its envelopes stay. First stop its puller
     Forget {
         /// The source, by its name
         name: String,
@@ -95,7 +95,7 @@ async fn known(store: &Store, name: &str) -> anyhow::Result<Source> {
     }
 }
 
-/// A puller would go on with the progress that it has in memory.
+/// Takes the lead of a source: a running puller would overwrite the progress with what it has in memory.
 async fn lead(store: &Store, name: &str) -> anyhow::Result<store::Leadership> {
     match store.lead(name).await? {
         Some(lead) => Ok(lead),

@@ -6,7 +6,7 @@ use store::{Gap, Position, Progress, sources::Source, watermarks::Watermark};
 use super::Context;
 use crate::{output::say, reach};
 
-/// Shows how far everything is: sources, queue, log, projections.
+/// Shows the state of sources, queue, log and projections.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// One JSON object
@@ -60,7 +60,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A queue without a leader has a depth, too: it is asked whether it works first.
+/// The depth of a working queue. A queue without a leader reports a depth, too, so the leader is checked first.
 async fn depth(queue: &ingest::Queue) -> ingest::Result<ingest::Depth> {
     queue.check_leader().await?;
     queue.depth().await

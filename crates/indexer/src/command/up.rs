@@ -29,20 +29,20 @@ use crate::{
     waiting::Wait,
 };
 
-/// A wallet of the capture that has bundles, invitations and conversations: something to look at.
+/// A wallet of the capture that has bundles, invitations and conversations, for the first query.
 const A_WALLET: &str = "0xF0AaB66E6c64557D426d80F0067042067ac2df8B";
 
-/// How long the private services may take to stop when everything else has used up its budget.
+/// How long the private services may take to stop when everything else has used up the budget of the shutdown.
 const SERVICES: Duration = Duration::from_secs(4);
 
 /// Runs everything in one process. Without DATABASE_URL and AMQP_URL it runs a private PostgreSQL
 /// and a private RabbitMQ in the data folder, and keeps them there between runs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Adds a local network that plays captured real traffic and goes on making some
+    /// Adds a local network that plays captured real traffic and then generates more
     #[arg(long)]
     devnet: bool,
-    /// How many new envelopes the local network makes a second
+    /// How many new envelopes the local network generates per second
     #[arg(long, value_name = "RATE", default_value_t = 20, requires = "devnet")]
     devnet_rate: u32,
     /// A public network to read from
@@ -54,7 +54,7 @@ pub struct Args {
     /// Where to serve GraphQL
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Serves others on purpose: without a key, too, unless api.keys = "required"; lists need one (api.listings)
+    /// Serves the public, also without a key unless api.keys = "required"; unfiltered lists need a key (api.listings)
     #[arg(long)]
     pub public: bool,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub enum Network {
 }
 
 impl Network {
-    /// Its name, as it stands in the database.
+    /// Its name in the database.
     pub fn name(self) -> &'static str {
         match self {
             Network::Dev => "dev",
@@ -105,7 +105,7 @@ pub async fn run(args: Args, context: Context) -> anyhow::Result<()> {
     let outcome = with_services(&args, &context, sources, &services).await;
     shutdown.request();
     note!("  … stopping the private services");
-    // They keep what they have, however they are stopped; a hard stop makes the next start recover.
+    // The services keep their data however they are stopped; after a hard stop the next start recovers.
     let limit = shutdown.deadline() + SERVICES;
     if tokio::time::timeout_at(limit, services.stop(Stop::Graceful)).await.is_err() {
         services.stop(Stop::Hard).await;
@@ -162,7 +162,7 @@ async fn with_services(
             role::needs_queue(health, &queue);
             role::start_index(&mut roles, &queue, &store, config);
             role::start_pull(&mut roles, sources.clone(), &queue, &store, config)?;
-            tell(&http_url, services, devnet.as_ref(), &sources).ok();
+            print_addresses(&http_url, services, devnet.as_ref(), &sources).ok();
             // Only shows: roles are watched meanwhile, and report their own errors.
             let goal = devnet.as_ref().map_or(0, Devnet::stored);
             let showing = AbortOnDropHandle::new(tokio::spawn(show_catching_up(store, goal)));
@@ -171,10 +171,10 @@ async fn with_services(
             outcome
         }
         Err(error) => {
-            let told = shutdown.is_requested();
+            let stopping = shutdown.is_requested();
             shutdown.request();
             let stopped = roles.until_stopped(shutdown).await;
-            if told { stopped } else { Err(error) }
+            if stopping { stopped } else { Err(error) }
         }
     };
     if let Some(devnet) = devnet {
@@ -183,7 +183,7 @@ async fn with_services(
     outcome
 }
 
-/// The database at this program's version, opened for those who write and for readers.
+/// The database at this program's version, opened for writers and for readers.
 struct Prepared {
     store: Store,
     readers: Store,
@@ -208,7 +208,9 @@ async fn prepare(
         None => None,
     };
     if migrated.readers == Readers::NoRole {
-        tracing::warn!("readers have no role of their own: let an administrator say: {BY_HAND}");
+        tracing::warn!(
+            "readers have no role of their own; an administrator can create it: {BY_HAND}"
+        );
     }
     let readers = reach::readers(config, database_url, login.as_deref()).await?;
     Ok(Prepared { store, readers, login })
@@ -224,7 +226,7 @@ async fn open_queue(config: &Config, services: &Services) -> anyhow::Result<Queu
     }
 }
 
-/// The capture is compiled in and laid down as a file, because a network plays files.
+/// The capture is compiled in and written to a file, because a devnet plays files.
 async fn start_devnet(args: &Args, data_dir: &Path) -> anyhow::Result<Devnet> {
     let folder = data_dir.join("devnet");
     std::fs::create_dir_all(&folder)
@@ -247,8 +249,8 @@ async fn start_devnet(args: &Args, data_dir: &Path) -> anyhow::Result<Devnet> {
     Ok(Devnet::start(options, tokio_util::sync::CancellationToken::new()).await?)
 }
 
-/// Where to look.
-fn tell(
+/// Prints where the API, the services and the data are.
+fn print_addresses(
     http_url: &str,
     services: &Services,
     devnet: Option<&Devnet>,

@@ -16,9 +16,9 @@ pub struct Api {
     pub graphiql: bool,
     /// Whether requests need an API key.
     pub keys: Keys,
-    /// Who may send unfiltered lists.
+    /// Which callers may send unfiltered lists.
     pub listings: Listings,
-    /// Whether responses say how many SQL statements they took.
+    /// Whether responses include the number of SQL statements that they took.
     pub debug: bool,
     /// How long a request may take.
     pub timeout_seconds: u64,
@@ -54,7 +54,7 @@ pub enum Keys {
     Required,
 }
 
-/// Who may send unfiltered lists.
+/// Which callers may send unfiltered lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Listings {
@@ -110,7 +110,7 @@ pub struct ApiLimits {
 pub struct ApiSockets {
     /// How long the initialisation may take.
     pub init_seconds: u64,
-    /// How often an idle client is asked whether it is there.
+    /// How often an idle client is pinged.
     pub ping_seconds: u64,
     /// How long it may be silent.
     pub silence_seconds: u64,

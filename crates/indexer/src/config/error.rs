@@ -31,7 +31,7 @@ pub enum ConfigError {
         /// Why not.
         reason: String,
     },
-    /// The command line asks for something impossible.
+    /// The command line is not usable.
     #[error("{0}")]
     Usage(String),
 }

@@ -44,7 +44,7 @@ impl Keys {
     pub(super) fn nearest(&self, key: &str) -> String {
         let likeness = |known: &str| {
             let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
-            // A right name in a wrong section is nearer than the distance of the whole tells.
+            // The right name in the wrong section is nearer than the edit distance of the whole key suggests.
             strsim::normalized_damerau_levenshtein(known, key)
                 .max(strsim::normalized_damerau_levenshtein(&last(known), &last(key)) * 0.9)
         };

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-/// Resolves `HOST:PORT`. A name of several addresses, like `localhost`, stands for its first IPv4 address where it has one.
+/// Resolves `HOST:PORT`. A name with several addresses, like `localhost`, resolves to its first IPv4 address if it has one.
 ///
 /// # Errors
 /// A sentence with what was wrong and an example.

@@ -1,5 +1,5 @@
 //! From defaults, a file, the environment and flags to settings. Figment merges the layers and knows which of them a value
-//! came from; this says where layers come from and what is wrong with one in a sentence.
+//! came from; this module finds the layers and describes errors in them.
 
 use std::{
     fs,
@@ -25,14 +25,14 @@ const DEFAULTS_NAME: &str = "config.default.toml";
 /// Read when no file is named, if it is there.
 const USUAL_FILE: &str = "xmtp-indexer.toml";
 
-/// What flags say; the last word on a key wins.
+/// Values set by flags; the last one for a key wins.
 #[derive(Debug, Default)]
 pub struct Overrides {
     pairs: Vec<(String, String)>,
 }
 
 impl Overrides {
-    /// Sets a key to what a flag says.
+    /// Sets a key to the value of a flag.
     pub fn set(&mut self, key: &str, value: impl Into<String>) {
         self.pairs.push((key.to_owned(), value.into()));
     }
@@ -79,7 +79,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The settings as a file would say them, without secrets.
+    /// The settings in the form of a configuration file, without secrets.
     pub fn show(&self) -> String {
         toml::to_string(self).unwrap_or_else(|error| format!("# cannot be shown: {error}\n"))
     }
@@ -164,7 +164,7 @@ fn explain(layers: &Figment, keys: &Keys, error: Error) -> ConfigError {
     // The places in lists are no parts of a key.
     let is_name = |part: &&String| part.parse::<usize>().is_err();
     let key = path.iter().filter(is_name).cloned().collect::<Vec<_>>().join(".");
-    // An unknown key is seen by whoever reads the section, which all layers may have made.
+    // An unknown key is found when the merged section is read, to which every layer may have contributed.
     let places = (1..=path.len()).rev().map(|length| path[..length].join("."));
     let found = places.filter_map(|place| layers.find_metadata(&place).cloned()).next();
     let origin = match (&error.kind, error.metadata) {
@@ -177,7 +177,7 @@ fn explain(layers: &Figment, keys: &Keys, error: Error) -> ConfigError {
             let nearest = keys.nearest(&key);
             ConfigError::Unknown { origin, key, nearest }
         }
-        // A flag is called as its key, and a variable tells its key, too.
+        // A flag is named like its key, and a variable contains its key.
         kind => {
             let reason = kind.to_string();
             let names_key = origin == key || origin.starts_with(PREFIX) || key.is_empty();

@@ -1,5 +1,5 @@
 //! The settings: from `config.default.toml` (compiled in), a file, the environment and flags, each
-//! over the one before. A key that nobody knows is refused: it is a typing error that would
+//! over the one before. An unknown key is refused: it is a typing error that would
 //! otherwise be found in production.
 
 mod api;

@@ -9,7 +9,7 @@ use wire::{Generation, PayloadKind};
 use super::{ConfigError, sections::refuse};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest age: what is older than the network's clock cannot be asked for.
+/// The longest age, a hundred years: the network is younger.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60 * 36_500);
 
 /// One rule, as the file states it.
@@ -79,7 +79,7 @@ pub(super) fn rules(all: &[Retention]) -> Result<Vec<Rule>, ConfigError> {
     Ok(rules)
 }
 
-/// The values that these words name, sorted, each once.
+/// Parses names into values, sorted and without duplicates.
 fn words<T: Copy + Ord>(
     key: &str,
     what: &str,

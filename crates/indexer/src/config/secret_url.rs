@@ -1,10 +1,10 @@
-//! URLs that may hold a password: shown without it, unless the caller says `expose`.
+//! URLs that may hold a password: shown without it, unless the caller calls `expose`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What stands where a secret was.
+/// What replaces a secret.
 const HIDDEN: &str = "***";
 
 /// A URL that prints, serialises and debugs itself without its password.
@@ -18,7 +18,7 @@ impl SecretUrl {
         Self(url.into())
     }
 
-    /// The URL with everything in it, for those who connect to it.
+    /// The complete URL, for connecting to it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -62,7 +62,7 @@ fn hide_parameters(url: &str) -> String {
     let mut shown = String::with_capacity(url.len());
     for part in url.split_inclusive(['?', '&', ' ']) {
         match part.split_once('=') {
-            // A quoted value may go on behind a space: nothing of it is shown, nor of what follows.
+            // A quoted value may continue after a space, so neither it nor what follows is shown.
             Some((name, value)) if secret(name) && value.starts_with('\'') => {
                 shown.push_str(&format!("{name}={HIDDEN}"));
                 break;

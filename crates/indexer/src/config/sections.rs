@@ -49,9 +49,9 @@ pub struct Config {
 pub struct Database {
     /// The database; None for the embedded one.
     pub url: Option<SecretUrl>,
-    /// The database, for those who only read it; None to read as the user of `url`, with fewer rights.
+    /// The URL for readers; None to read as the user of `url`, with fewer rights.
     pub reader_url: Option<SecretUrl>,
-    /// How many connections those who read open at most, and as many again those who write.
+    /// The maximum number of connections of readers, and again of writers.
     pub max_connections: u32,
 }
 
@@ -77,12 +77,12 @@ pub struct Queue {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// What its nodes speak.
+    /// The kind of its nodes.
     pub kind: String,
-    /// Where its node is; or the first of several.
+    /// The URL of its node, or the first of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<SecretUrl>,
-    /// Where its nodes are: the first that answers is read.
+    /// The URLs of its nodes: the first that answers is read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<SecretUrl>,
     /// Its name in the database and in metrics; None to take it from the first URL.
@@ -248,8 +248,8 @@ impl Config {
         let listen = self.http.listen;
         if self.is_public() && !self.http.public && self.api.keys != Keys::Required {
             let reason = format!(
-                "others can reach {listen}: say --public (http.public = true) if everybody may ask, \
-                 or api.keys = \"required\" if those may who have a key; else listen on 127.0.0.1"
+                "others can reach {listen}: set --public (http.public = true) to serve everybody, \
+                 or api.keys = \"required\" to serve callers with a key; otherwise listen on 127.0.0.1"
             );
             return Err(refuse("http.listen", &reason));
         }

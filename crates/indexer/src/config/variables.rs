@@ -5,13 +5,13 @@ use std::path::Path;
 use super::{ConfigError, keys::Keys};
 use crate::text;
 
-/// What the names of variables begin with that stand for a key: `http.listen` is `XMTP_INDEXER__HTTP__LISTEN`.
+/// The prefix of variables that set a key: `http.listen` is `XMTP_INDEXER__HTTP__LISTEN`.
 pub(super) const PREFIX: &str = "XMTP_INDEXER__";
 
 /// Names that other programs use, too, and what they mean. Weaker than our own.
 const ALIASES: [(&str, &str); 2] = [("DATABASE_URL", "database.url"), ("AMQP_URL", "queue.url")];
 
-/// Keys whose value may stand in a file that a variable names, because it is a secret.
+/// Keys whose value may be in a file that a variable names, because it is a secret.
 const SECRETS: [&str; 3] = ["database.url", "database.reader_url", "queue.url"];
 
 /// What is appended to the name of a variable when it holds the path of such a file.
@@ -23,7 +23,7 @@ pub struct Variables {
     pairs: Vec<(String, String)>,
 }
 
-/// The value that a variable gives to a key.
+/// The value that a variable sets a key to.
 pub(super) struct Setting {
     pub(super) name: String,
     pub(super) key: String,
@@ -37,7 +37,7 @@ impl Variables {
         Self::new(all.filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))))
     }
 
-    /// Those given.
+    /// The variables, from an iterator.
     pub fn new(all: impl IntoIterator<Item = (String, String)>) -> Self {
         let ours = |name: &str| {
             let bare = name.strip_suffix(FILE).unwrap_or(name);
@@ -59,7 +59,7 @@ impl Variables {
     /// What the variables set, the weakest first.
     ///
     /// # Errors
-    /// A sentence about a variable that stands for no key, a file that cannot be read, or a value that is given twice.
+    /// A variable names no key, its file cannot be read, or a value is set twice.
     pub(super) fn settings(&self, keys: &Keys) -> Result<Vec<Setting>, ConfigError> {
         let (mut weak, mut strong) = (Vec::new(), Vec::new());
         for (name, value) in &self.pairs {
@@ -105,7 +105,7 @@ impl Variables {
     }
 }
 
-/// The key that the rest of a variable's name stands for.
+/// The key that the rest of a variable's name refers to.
 fn dotted(path: &str) -> String {
     path.to_lowercase().replace("__", ".")
 }

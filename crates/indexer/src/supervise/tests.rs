@@ -9,7 +9,7 @@ use tokio::sync::Barrier;
 
 use super::*;
 
-/// A role that runs until it is told to stop.
+/// A role that runs until a stop is requested.
 async fn works(stop: CancellationToken) -> anyhow::Result<()> {
     stop.cancelled().await;
     Ok(())
@@ -76,7 +76,7 @@ async fn a_role_that_ends_by_itself_has_failed() {
     let mut roles = Roles::default();
     roles.start(Step::Index, "idle", |_| async { anyhow::Ok(()) });
     let error = format!("{:#}", roles.until_stopped(&Shutdown::new()).await.unwrap_err());
-    assert!(error.contains("nobody had told it to"), "{error}");
+    assert!(error.contains("without a request to stop"), "{error}");
 }
 
 #[tokio::test]

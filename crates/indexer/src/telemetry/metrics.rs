@@ -53,14 +53,14 @@ const fn metric(
 /// Every metric of every crate. A test compares it with the code and with the table of the README.
 #[rustfmt::skip]
 pub const METRICS: &[Metric] = &[
-    metric(Kind::Counter, "xmtp_indexer_commit_retries_total", "", "Commits of the index role that were tried again because PostgreSQL was in trouble."),
+    metric(Kind::Counter, "xmtp_indexer_commit_retries_total", "", "Commits of the index role that were retried after an error of PostgreSQL."),
     metric(Kind::Histogram, "xmtp_indexer_commit_seconds", "", "Time that a commit of the index role took, in seconds."),
     metric(Kind::Counter, "xmtp_indexer_envelopes_conflicting_total", "", "Numbered envelopes whose number the log has with other bytes."),
     metric(Kind::Counter, "xmtp_indexer_envelopes_duplicate_total", "", "Envelopes that the log had already."),
     metric(Kind::Counter, "xmtp_indexer_envelopes_ingested_total", "", "Envelopes that were appended to the log."),
     metric(Kind::Counter, "xmtp_indexer_envelopes_parked_total", "", "Envelopes that cannot be stored and were parked."),
     metric(Kind::Counter, "xmtp_indexer_envelopes_received_total", "source", "Envelopes that came on the stream of a source."),
-    metric(Kind::Counter, "xmtp_indexer_envelopes_swept_total", "", "Envelopes that were asked for by topic after a gap of a stream."),
+    metric(Kind::Counter, "xmtp_indexer_envelopes_swept_total", "", "Envelopes that were queried by topic after a gap of a stream."),
     metric(Kind::Histogram, "xmtp_indexer_graphql_complexity", "", "Complexity of the GraphQL requests that were executed."),
     metric(Kind::Histogram, "xmtp_indexer_graphql_duration_seconds", "operation_type", "Time that a GraphQL request took, in seconds."),
     metric(Kind::Counter, "xmtp_indexer_graphql_requests_total", "operation_type, transport, code", "GraphQL requests, by how they ended."),
@@ -86,7 +86,7 @@ pub const METRICS: &[Metric] = &[
     metric(Kind::Counter, "xmtp_indexer_tail_envelopes_total", "", "Envelopes of the log that the API read for its subscribers."),
 ];
 
-/// Returns the recorder of this process; installs it, with every help text, when it is first asked for.
+/// Returns the recorder of this process; installs it, with every help text, when it is first called.
 ///
 /// # Errors
 /// When another recorder is installed already.

@@ -108,7 +108,7 @@ fn node(text: &str) -> Result<AMQPUri, String> {
     Ok(node)
 }
 
-/// The value of `cacertfile`. Parameters that nobody reads are refused: a misspelt one would be noticed in production.
+/// The value of `cacertfile`. Unknown parameters are refused: a misspelt one would be noticed only in production.
 fn certificate_file(text: &str) -> Result<Option<String>> {
     let url = Url::parse(text).map_err(|error| Error::Address(error.to_string()))?;
     let mut path = None;

@@ -46,7 +46,7 @@ async fn passes_on(address: &str, tls: Option<Arc<rustls::ServerConfig>>) -> u16
     port
 }
 
-/// A port on which nobody listens.
+/// A port on which nothing listens.
 async fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
@@ -126,7 +126,7 @@ async fn an_ipv6_literal_is_the_host_that_is_dialled() {
     clean_up(&queue).await;
 }
 
-/// A lone `/` names the virtual host with the empty name; the broker of the tests has none, and says so.
+/// A lone `/` names the virtual host with the empty name; the broker of the tests has none, which is an error.
 #[tokio::test]
 async fn an_empty_virtual_host_is_asked_for_and_explained_when_it_is_missing() {
     let (user, host, _) = broker();

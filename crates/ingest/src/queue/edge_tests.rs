@@ -146,7 +146,7 @@ async fn no_more_is_handed_out_than_asked_for() {
     clean_up(&queue).await;
 }
 
-/// Nobody listens at the address: pages gather up to the bound, then whoever sends waits, and a stop ends the wait.
+/// Nothing listens at the address: pages accumulate up to the bound, then senders wait, and a stop ends the wait.
 #[tokio::test]
 async fn a_broker_that_is_away_fills_the_spill_and_no_more() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -20,12 +20,12 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// What is known about the queue in this process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Health {
-    /// Nobody has looked yet, or neither worker nor publisher runs in this process.
+    /// Not checked yet, or neither worker nor publisher runs in this process.
     #[default]
     Unknown,
     /// The queue has delivered or confirmed a page, or answered a check.
     Working,
-    /// The queue or the broker does not answer; the sentence says what to do.
+    /// The queue or the broker does not answer; the message says what to do.
     Failing(String),
 }
 
@@ -148,7 +148,7 @@ impl Queue {
     /// and not for each request.
     ///
     /// # Errors
-    /// [`Error::NoLeader`] when the broker says so or does not answer within 8 s; any other error when the broker cannot be reached.
+    /// [`Error::NoLeader`] when the broker reports it or does not answer within 8 s; any other error when the broker cannot be reached.
     pub async fn check_leader(&self) -> Result<()> {
         let connection = self.open("check").await?;
         let no_leader = |why: String| Error::NoLeader { queue: self.names.queue.clone(), why };

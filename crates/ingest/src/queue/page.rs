@@ -14,7 +14,7 @@
 //! }
 //! message Record {
 //!   xmtp.message_api.v1.Envelope envelope = 1;
-//!   optional uint32 space = 2;       // both or neither: the number that the source gave the envelope
+//!   optional uint32 space = 2;       // both or neither: the number that the source assigned to the envelope
 //!   optional uint64 sequence = 3;
 //! }
 //! ```

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 /// What to do after the log refused some pages.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// The database is in trouble: keep the deliveries and try again later.
+    /// The database fails: keep the deliveries and retry later.
     Wait,
     /// One of them can never be stored: try the halves.
     Halves(Vec<Page>, Vec<Page>),

@@ -25,7 +25,7 @@ pub(crate) async fn queue() -> Queue {
     queue
 }
 
-/// Deletes the index queue under the feet of whoever uses it.
+/// Deletes the index queue while it is in use.
 pub(crate) async fn delete_index(queue: &Queue) {
     let connection = queue.open("test").await.unwrap();
     let channel = channel(&connection).await.unwrap();

@@ -7,7 +7,7 @@ use lapin::{Channel, ExchangeKind};
 use crate::error::{Error, Result};
 
 /// Deliveries of one message before the broker dead-letters it. Every start of a worker that cannot read a page counts, and so
-/// does every check of the queue while nobody consumes. A page must survive months of either; and the limit must be stated,
+/// does every check of the queue while there is no consumer. A page must survive months of either; and the limit must be stated,
 /// since RabbitMQ 4 has a low one by default.
 const DELIVERY_LIMIT: i32 = 1_000_000;
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::back_off::BackOff;
 
-/// Refusals of one page after which its channel is given up.
+/// Refusals of one page after which its channel is closed.
 const REFUSALS: u32 = 3;
 
 /// The broker's answer to one publish.

@@ -1,4 +1,4 @@
-//! The names that the index knows: what a node that answers about nothing else is asked about.
+//! The names that the index knows, for nodes that answer queries about named topics only.
 
 use store::{Position, Result, Store};
 use wire::{Address, Envelope, TopicKind};

@@ -1,7 +1,7 @@
 //! Sources: nodes that envelopes are read from.
 //!
 //! A kind of node is a folder here and a line in [`KINDS`]. It alone decides how to follow a node, how to repair gaps and how
-//! to read history. What it works with is the same for all kinds: see [`Tools`].
+//! to read history. All kinds get the same [`Tools`].
 
 pub mod message_api;
 
@@ -31,10 +31,10 @@ static KINDS: &[&dyn SourceKind] = &[&message_api::MessageApi];
 
 /// A kind of node.
 pub trait SourceKind: Send + Sync {
-    /// The word for it in configuration, in `--source KIND=URL` and in the database.
+    /// Its name in configuration, in `--source KIND=URL` and in the database.
     fn name(&self) -> &'static str;
 
-    /// Checks the addresses and the options of a source, and makes what reads it. Nothing is dialled yet.
+    /// Checks the addresses and the options of a source, and creates its reader. It does not connect yet.
     ///
     /// # Errors
     /// When an address or an option cannot be used.
@@ -46,7 +46,7 @@ pub trait SourceKind: Send + Sync {
 
 /// Reads one source.
 pub trait Reader: Send {
-    /// Reads until it is stopped, through every failure of node, broker and database; then sends off what it has and waits
+    /// Reads until it is stopped, through every failure of node, broker and database; then publishes what it has and waits
     /// for the confirms, at most [`Tools::drain`].
     ///
     /// # Errors
@@ -58,9 +58,9 @@ pub trait Reader: Send {
     ) -> BoxFuture<'static, Result<()>>;
 }
 
-/// What a reader works with.
+/// The tools of a reader.
 pub struct Tools {
-    /// Where envelopes and progress go.
+    /// Publishes envelopes and progress.
     pub outbox: Outbox,
     /// How far the source has been read.
     pub progress: ProgressStore,
@@ -68,7 +68,7 @@ pub struct Tools {
     pub known: Known,
     /// The requests that the node grants.
     pub budget: Budget,
-    /// Where it says how the source is doing.
+    /// Where it reports the status of the source.
     pub report: Reporter,
     /// How long it may wait for confirms after it was stopped.
     pub drain: Duration,
@@ -84,7 +84,7 @@ impl Kind {
         KINDS.iter().copied().map(Kind)
     }
 
-    /// The word for it.
+    /// Its name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.0.name()
@@ -117,7 +117,7 @@ impl PartialEq for Kind {
 
 impl Eq for Kind {}
 
-/// A word that names no kind of node.
+/// A name that is not a kind of node.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not a kind of node; known: {known}")]
 pub struct UnknownKind {
@@ -141,7 +141,7 @@ impl FromStr for Kind {
 pub struct Source {
     /// The name under which its progress is stored and its envelopes are labelled.
     pub name: String,
-    /// What its nodes speak.
+    /// The kind of its nodes.
     pub kind: Kind,
     /// The addresses of its nodes, which all have the same envelopes; the first that answers is read.
     pub urls: Vec<String>,
@@ -163,7 +163,7 @@ impl Source {
         }
     }
 
-    /// Checks the addresses and the options, and makes what reads it.
+    /// Checks the addresses and the options, and creates its reader.
     ///
     /// # Errors
     /// When an address or an option cannot be used.
@@ -172,14 +172,14 @@ impl Source {
     }
 }
 
-/// What the caller of a node must tell apart.
+/// The causes of an error that callers handle differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// It cannot be reached, or the connection was lost: try again later, or another address.
     Unreachable,
     /// The requests that it grants are used up: make none for more than a minute.
     Exhausted,
-    /// The response is larger than this program takes: ask for less at once.
+    /// The response is larger than this program accepts: request less at once.
     TooLarge,
     /// It refuses the request for good.
     Refused,
@@ -187,7 +187,7 @@ pub enum Cause {
     Failed,
 }
 
-/// A node did not do what it was asked for.
+/// A request to a node failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the node at {url} {text}")]
 pub struct NodeError {

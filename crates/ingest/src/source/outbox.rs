@@ -1,4 +1,4 @@
-//! The way from a source into the queue: records become pages, and each page has a ticket that says when it is confirmed.
+//! The path from a source into the queue: records become pages, and each page has a ticket with which its confirm can be awaited.
 
 use store::{Page, Progress, Record, Store};
 use tokio::time::Instant;
@@ -9,7 +9,7 @@ use crate::pager::{PageOptions, Pager};
 use crate::queue::publisher::Publisher;
 use crate::worker::park;
 
-/// Names a page on its way; later pages have greater tickets.
+/// Identifies a published page; later pages have greater tickets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
@@ -20,7 +20,7 @@ pub struct Outbox {
     store: Store,
     source: String,
     pages: PageOptions,
-    /// Bytes without a confirm from which nothing that can wait is added.
+    /// Unconfirmed bytes from which records that can wait are held back.
     congested_bytes: usize,
 }
 
@@ -64,7 +64,7 @@ impl Outbox {
         }
     }
 
-    /// Publishes what a page holds, full or not.
+    /// Publishes a page, full or not.
     pub(crate) async fn send_rest(&self, pager: &mut Pager) -> Result<Option<Ticket>> {
         match pager.take() {
             Some(page) => self.send(page).await.map(Some),
@@ -72,10 +72,10 @@ impl Outbox {
         }
     }
 
-    /// Publishes records; returns the ticket of the last page. Waits while too much is on its way.
+    /// Publishes records; returns the ticket of the last page. Waits while too much is unconfirmed.
     ///
     /// # Errors
-    /// When the publisher has been stopped, or the database refuses for good to park what no page can carry.
+    /// When the publisher has been stopped, or the database refuses for good to park records that fit into no page.
     pub async fn put(
         &self,
         records: impl IntoIterator<Item = Record>,
@@ -129,7 +129,7 @@ impl Outbox {
         self.last_sent().0.saturating_sub(self.last_confirmed().0)
     }
 
-    /// True while the broker is so slow, or away, that what can wait should.
+    /// Whether the broker is away, or so slow that less urgent work should wait.
     #[must_use]
     pub fn is_congested(&self) -> bool {
         self.publisher.spilled() > self.congested_bytes

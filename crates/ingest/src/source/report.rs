@@ -1,4 +1,4 @@
-//! What operators and readers are told about a source: whether it is connected, what is wrong, and its gaps.
+//! The status of a source for operators and readers: whether it is connected, its error, and its gaps.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

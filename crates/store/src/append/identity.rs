@@ -1,4 +1,4 @@
-//! Identity of envelopes: by `(timestamp_ns, digest)`, or by the number that the source gave.
+//! Identity of envelopes: by `(timestamp_ns, digest)`, or by the number that the source assigned.
 
 use std::collections::{HashMap, HashSet};
 

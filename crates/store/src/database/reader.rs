@@ -44,7 +44,7 @@ impl Idle {
         }
     }
 
-    /// Gives all of them back to the pool, and keeps none any more.
+    /// Returns all of them to the pool, and keeps none from now on.
     pub(super) fn close(&self) {
         drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// The positions of a scope's envelopes that have not been erased, in ascending order: of a topic the next [`BATCH`] after a
-/// position, of an account all of them, since each way to them gives them in an order of its own.
+/// position, of an account all of them, since each query for them returns an order of its own.
 pub(super) async fn positions(
     connection: &mut PgConnection,
     scope: &Scope,

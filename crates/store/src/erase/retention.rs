@@ -7,7 +7,7 @@ use super::{BATCH, Erased, Rule};
 use crate::{database::Store, error::Result, time};
 
 impl Store {
-    /// Erases what the rules want gone at this time (nanoseconds since 1970): a batch for each rule. Returns what it erased;
+    /// Erases what the rules cover at this time (nanoseconds since 1970): a batch for each rule. Returns what it erased;
     /// nothing when nothing is left to do, or while projections are being built again, which an erasure would begin anew.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ struct State {
     position: i64,
 }
 
-/// What tells rules apart. Not their age: with another one the same envelopes have been looked at.
+/// What distinguishes rules. Not their age: with another age the same envelopes have been examined.
 fn name(rule: &Rule) -> String {
     let kinds = rule.kinds.as_ref().map(|all| all.iter().map(|one| one.code()).collect::<Vec<_>>());
     let generations =

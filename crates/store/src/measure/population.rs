@@ -1,6 +1,6 @@
-//! An index that `bench api` asks: any number of envelopes and invitations, made in the database, as consistent as if
-//! they had been received. What nobody asks there is simple (messages are short and hold nothing, identities are left
-//! out); what is asked is as it would be.
+//! The index that `bench api` queries: any number of envelopes and invitations, generated in the database, as consistent as if
+//! they had been received. Parts that no query reads are simple (messages are short and hold nothing, identities are left
+//! out).
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use wire::Address;
@@ -226,7 +226,7 @@ const VOLUME: &str = "
     select minute / 60, kind, topic_kind, generation, sum(envelopes), sum(bytes)
       from derived.volume_minutes group by 1, 2, 3, 4";
 
-/// What is done, in order, for people who wait.
+/// The steps, in order, with their names for progress output.
 const STEPS: [(&str, &str); 11] = [
     ("no indexes", WITHOUT_INDEXES),
     ("who says what, when", ITEMS),
@@ -242,7 +242,7 @@ const STEPS: [(&str, &str); 11] = [
 ];
 
 impl Store {
-    /// Fills an empty, migrated database. `on_step` hears what is being made.
+    /// Fills an empty, migrated database. `on_step` is called with the name of each step.
     ///
     /// # Errors
     /// When the log is not empty, and when PostgreSQL fails.
@@ -280,7 +280,7 @@ impl Store {
         run(&mut connection, moved).await?;
         on_step("statistics");
         settle(&mut connection).await?;
-        // Not settled: statistics that say of a partition that it is empty are no part of what a program meets.
+        // Not settled: statistics of an empty partition do not occur in practice.
         self.extend_partitions().await?;
         Ok(())
     }

@@ -144,7 +144,7 @@ async fn try_all(
     sources: &HashMap<String, i16>,
 ) -> Result<Tried> {
     let mut tried = Tried::default();
-    // The reason of a row without a topic says more than that it has none.
+    // The reason of a row without a topic is more specific than that it has none.
     let (parked, bodies): (Vec<_>, Vec<_>) =
         parked.into_iter().partition(|one| !one.record.envelope.topic.is_empty());
     tried.refused.extend(bodies.into_iter().map(|one| (one.id, None)));

@@ -1,4 +1,4 @@
-//! An envelope of the log with what its bytes say, decoded once for all projections.
+//! An envelope of the log with its decoded content, decoded once for all projections.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use wire::{Address, Generation, Payload, PayloadKind, Reading, Verifier, topic};
 
 use crate::log::{self, Content, Logged, Tombstone};
 
-/// An envelope of the log with what its bytes say.
+/// An envelope of the log with its decoded content.
 #[derive(Debug)]
 pub struct Entry {
     /// As the log holds it, without its message: a page of the projector holds tens of thousands of entries.
@@ -15,7 +15,7 @@ pub struct Entry {
     pub topic_name: String,
     /// Key of its topic.
     pub topic_key: Uuid,
-    /// What it says. Of an erased message only the topic is known.
+    /// Its decoded content. Of an erased message only the topic is known.
     pub reading: Reading,
 }
 
@@ -62,7 +62,7 @@ impl Entry {
         }
     }
 
-    /// What the message says; nothing when it cannot be read or was erased.
+    /// The decoded message; None when it cannot be decoded or was erased.
     #[must_use]
     pub fn payload(&self) -> Option<&Payload> {
         match self.tombstone() {

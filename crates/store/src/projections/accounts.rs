@@ -49,7 +49,7 @@ impl Fold for Accounts {
             see(a, false);
             see(b, false);
         });
-        // Of a bundle, this is who signed it.
+        // Of a bundle, this is the signer.
         entry.accounts().into_iter().for_each(|address| see(address, verified));
     }
 

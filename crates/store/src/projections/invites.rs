@@ -138,7 +138,7 @@ impl Projection for Invites {
         .execute(&mut *connection)
         .await?;
         totals.add("invites", "", -i64::try_from(gone.rows_affected()).unwrap_or(i64::MAX));
-        // What the copies that are left say together.
+        // What the remaining copies contribute together.
         sqlx::query!(
             "update invites i
                 set first_position = c.position, verification = c.verification,

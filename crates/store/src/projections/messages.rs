@@ -1,5 +1,5 @@
 //! V1 and V2 messages: one row each, however many topics hold a copy of the bytes. The first copy in the log decides which
-//! conversation a message belongs to, so nobody can move it by publishing its bytes elsewhere.
+//! conversation a message belongs to, so publishing its bytes elsewhere does not move it.
 
 mod erase;
 mod write;

@@ -19,7 +19,7 @@ pub(crate) fn all() -> Vec<Box<dyn Erased>> {
         pure::<envelopes::Envelopes>(),
         pure::<topics::Topics>(),
         pure::<contact_bundles::ContactBundles>(),
-        // After the bundles: an erasure asks which of them are left.
+        // After the bundles: an erasure reads which of them are left.
         fold::<accounts::Accounts>(),
         pure::<invites::Invites>(),
         pure::<conversations::Conversations>(),

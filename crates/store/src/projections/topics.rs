@@ -63,7 +63,7 @@ impl Projection for Topics {
         totals: &mut Totals,
     ) -> Result<()> {
         let rows = fold(rows);
-        // Most topics are known: one update moves their counts, and tells which are not.
+        // Most topics are known: one update moves their counts, and returns which are not.
         let known: HashMap<Uuid, i64> = sqlx::query!(
             "update topic_counts c
                 set envelope_count = c.envelope_count + u.envelopes,

@@ -1,4 +1,4 @@
-//! Envelopes that nobody can read, and why. A bad envelope is a row that says so, never an error.
+//! Envelopes that cannot be decoded, and why. A bad envelope is a row with the reason, never an error.
 
 use sqlx::PgConnection;
 

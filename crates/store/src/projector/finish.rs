@@ -6,7 +6,7 @@ use super::{Member, Projector, groups::Target, write::Failure};
 use crate::{error::Error, log::Position, rebuild, watermarks};
 
 /// How long to wait for a vacuum of the tables to end. PostgreSQL ends an automatic one by itself after `deadlock_timeout`,
-/// which is a second by default; it must not be given up before.
+/// which is a second by default; it must not be abandoned before.
 const SETTLE: &str = "set local lock_timeout = '5s'";
 
 impl Projector {
@@ -16,7 +16,7 @@ impl Projector {
         let projection = self.projection(member);
         let name = projection.name();
         let mut tx = self.transaction(Target::Rebuild).await?;
-        // What would hold the swap up is waited for before anybody else has to wait.
+        // Wait for whatever blocks the swap before anybody has to wait for the swap.
         match settle(&mut tx, projection.tables()).await {
             // Another projector has swapped them.
             Err(error) if error.code().as_deref() == Some("42P01") => return Err(Failure::Moved),
@@ -51,7 +51,7 @@ impl Projector {
         match rebuild::swap(&mut tx, projection, at).await {
             // Readers are under way that began before.
             Err(error) if error.code().as_deref() == Some("55P03") => return Err(Failure::Busy),
-            // Something else depends on the served tables, say: that is this projection's trouble alone.
+            // For example, something else depends on the served tables. That concerns this projection alone.
             Err(error) => return Err(Failure::Projection(member, error)),
             Ok(()) => {}
         }

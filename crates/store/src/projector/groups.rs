@@ -78,7 +78,7 @@ impl Projector {
             .into_iter()
             .map(|((at, target), members)| Group { at, target, members })
             .collect();
-        // The served head follows whoever is furthest; without anybody there, rebuilds go on to where answers speak.
+        // The served head follows the most advanced projections. Without any, rebuilds continue up to the served head.
         let furthest = groups.iter().rposition(|group| group.target == Target::Served);
         let lead = furthest
             .filter(|furthest| {

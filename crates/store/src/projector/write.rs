@@ -14,7 +14,7 @@ use crate::{
 
 /// Why a page was not written.
 pub(super) enum Failure {
-    /// Somebody else moved a watermark, or erased something: look again.
+    /// Another process moved a watermark or erased something: read the state again.
     Moved,
     /// Readers held a swap up for too long: try again later.
     Busy,

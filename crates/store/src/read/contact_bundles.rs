@@ -65,9 +65,9 @@ pub struct Keys {
 pub struct Key {
     /// The bytes as published; 65 in a valid key.
     pub bytes: Vec<u8>,
-    /// When it was made, as it says.
+    /// When it was made, as it claims.
     pub created_ns: u64,
-    /// The signature on it, as given.
+    /// The signature on it, as received.
     pub signature: Option<Vec<u8>>,
 }
 

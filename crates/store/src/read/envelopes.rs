@@ -1,4 +1,4 @@
-//! Envelopes. Lists and look-ups read the narrow derived table and never the log. Messages are asked for by position, in a
+//! Envelopes. Lists and look-ups read the narrow derived table and never the log. Messages are read by position, in a
 //! statement of their own, and only where they are shown.
 
 use bytes::Bytes;

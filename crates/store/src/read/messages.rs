@@ -19,7 +19,7 @@ pub struct Message {
     pub id: Uuid,
     /// The key of the conversation's topic.
     pub conversation: Uuid,
-    /// When it was sent, as the header says.
+    /// When it was sent, as the header claims.
     pub sent_ns: u64,
     /// The position of the first copy.
     pub first_position: Position,
@@ -31,7 +31,7 @@ pub struct Message {
     pub generation: Generation,
     /// What the signatures in the header prove.
     pub verification: Verification,
-    /// The sender's wish about notifications.
+    /// Whether the sender requests a notification.
     pub should_push: Option<bool>,
     /// Is there a tag by which members know the sender?
     pub has_sender_hmac: bool,

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// A borrowed connection. [`Session::close`] returns it. A session that is dropped instead closes it, because nobody knows
+/// A borrowed connection. [`Session::close`] returns it. A session that is dropped instead closes it, because it is unknown
 /// what still runs there, or whether a transaction is open.
 pub(super) struct Session {
     reader: Option<Reader>,
@@ -56,7 +56,7 @@ impl Session {
         Ok(answer?)
     }
 
-    /// Is an answer unread that nobody waits for any more?
+    /// Whether there is an unread response to an abandoned statement.
     pub(super) fn is_pending(&self) -> bool {
         self.pending
     }

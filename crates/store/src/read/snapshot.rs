@@ -1,4 +1,4 @@
-//! One state of the database, for everything that one request asks.
+//! One state of the database, for all reads of one request.
 
 use std::{
     sync::{
@@ -189,7 +189,7 @@ impl Snapshot {
     /// When PostgreSQL fails; the connection is then closed.
     pub async fn close(self) -> Result<()> {
         let mut session = self.session.into_inner();
-        // Where a statement is still running that nobody waits for, the connection is closed.
+        // The connection is closed if an abandoned statement is still running.
         if self.kind == Kind::Transaction && !session.is_pending() {
             session.batch("commit").await?;
         }
@@ -212,7 +212,7 @@ impl Snapshot {
         rows
     }
 
-    /// The rows of a statement. Their first column is never null: in a single-statement read, a row without it says that
+    /// The rows of a statement. Their first column is never null: in a single-statement read, a row without it means that
     /// there are none.
     pub(super) async fn rows(&self, mut statement: Statement) -> Result<Rows> {
         if self.kind == Kind::Transaction {
@@ -293,7 +293,7 @@ impl Snapshot {
 }
 
 fn no_list() -> Error {
-    let what = "a row belongs to none of the lists that were asked for".into();
+    let what = "a row belongs to none of the requested lists".into();
     Error::Contradiction { table: "unnest", what }
 }
 

@@ -1,7 +1,7 @@
 //! Statements put together from fragments of this program's source; a reader's values only ever become parameters, or
 //! numbers in the text. Each combination of filters is one text, and so one prepared statement.
 //!
-//! Plans are made once for a text, before any value is known ("generic"), so texts say themselves what a planner would
+//! Plans are made once for a text, before any value is known ("generic"), so texts contain what a planner would
 //! guess from values: [`MOST`] bounds every scan of a page, and one key is compared by `=`, several by `= any`.
 
 mod branch;
@@ -257,7 +257,7 @@ impl Filter {
         Statement::new(text, self.values)
     }
 
-    /// The count by a total that is kept, where just that is asked for: all rows, or all of one part.
+    /// The count from a stored total, where there is one: of all rows, or of all of one part.
     fn total(&self, list: &List) -> Option<String> {
         let known = self.branches.is_empty()
             && self.under.is_none()

@@ -36,7 +36,7 @@ pub struct SourceStatus {
     pub connected: bool,
     /// When the newest envelope came from it.
     pub last_envelope_at: Option<DateTime<Utc>>,
-    /// What is wrong, in words.
+    /// The error, for operators.
     pub error: Option<String>,
     /// Spans that may be incomplete, the oldest first; at most 1,000 of all sources together.
     pub gaps: Vec<Gap>,

@@ -5,7 +5,7 @@ use crate::Envelope;
 /// Longest topic, in bytes. Nodes take no longer ones.
 pub const MAX_TOPIC_BYTES: usize = 300;
 
-/// Longest message, in bytes. Nodes take less; an envelope beyond this is somebody's experiment.
+/// Longest message, in bytes. Nodes accept less, so a longer one does not come from regular traffic.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Why an envelope cannot be kept.

@@ -27,9 +27,9 @@ pub struct ContactBundle {
     pub generation: Generation,
     /// The account's keys.
     pub keys: KeyBundle,
-    /// The wallet that signed the identity key, whoever that is.
+    /// The wallet that signed the identity key, which may be any wallet.
     pub signer: Option<Address>,
-    /// What the signatures say about the topic's owner.
+    /// What the signatures prove about the topic's owner.
     pub verification: Verification,
 }
 

@@ -11,9 +11,9 @@ use crate::{Address, Verification, Verifier};
 /// topic is in the sealed part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invite {
-    /// Who claims to invite.
+    /// The wallet that claims to invite.
     pub sender: Address,
-    /// Who is invited.
+    /// The invited wallet.
     pub recipient: Address,
     /// Equal to the envelope's time.
     pub created_ns: u64,

@@ -16,13 +16,13 @@ const FIRST_NANOSECONDS: u64 = 1_000_000_000_000_000_000;
 pub struct PublicKey {
     /// The uncompressed point, 65 bytes. Whether it is on the curve is a question of verification.
     pub bytes: Bytes,
-    /// When it says it was made, in nanoseconds.
+    /// When it claims to have been made, in nanoseconds.
     pub created_ns: u64,
-    /// R and S (64 bytes) and a recovery byte, as given.
+    /// R and S (64 bytes) and a recovery byte, as received.
     pub signature: Option<Bytes>,
     /// What the signature is over.
     pub(crate) signed_bytes: Bytes,
-    /// The signature says of itself that a wallet made it.
+    /// The signature claims to be a wallet's.
     pub(crate) says_by_wallet: bool,
 }
 
@@ -102,7 +102,7 @@ impl PublicKey {
             milliseconds => milliseconds.saturating_mul(1_000_000),
         };
         // Most first-generation clients put a wallet's signature into the client's arm, some
-        // second-generation ones, too: for wallets the arm says nothing.
+        // second-generation ones, too: for wallets the arm means nothing.
         let (signature, says_by_wallet) = match signature.and_then(|signature| signature.union) {
             None => (None, false),
             Some(Union::EcdsaCompact(by)) => (Some(joined(&by.bytes, by.recovery)?), false),
@@ -141,6 +141,6 @@ pub(super) fn decoded<T: prost::Message + Default>(
     what: &str,
     bytes: &Bytes,
 ) -> Result<T, Undecodable> {
-    // Decoding Bytes gives slices of the same buffer, no copies.
+    // Decoding Bytes returns slices of the same buffer, no copies.
     T::decode(bytes.clone()).map_err(|error| Undecodable::because(format_args!("{what}: {error}")))
 }

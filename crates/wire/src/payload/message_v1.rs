@@ -11,7 +11,7 @@ use crate::{Address, Topic, Verification, Verifier};
 /// What intro and direct-message topics hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageV1 {
-    /// Who claims to have written.
+    /// The wallet that claims to be the sender.
     pub sender: Address,
     /// To whom.
     pub recipient: Address,

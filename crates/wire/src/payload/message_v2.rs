@@ -1,4 +1,4 @@
-//! Second-generation messages: the header says when, nothing says who.
+//! Second-generation messages: the header holds the time; the sender is sealed.
 
 use bytes::Bytes;
 
@@ -12,9 +12,9 @@ use crate::topic::name;
 pub struct MessageV2 {
     /// The header's time.
     pub created_ns: u64,
-    /// A push server could tell the sender's own messages. Clients before 2024 did not send it.
+    /// Lets a push server recognise the sender's own messages. Clients before 2024 did not send it.
     pub has_sender_hmac: bool,
-    /// The sender's wish, if it said one.
+    /// Whether the sender requests a notification; None if it does not state it.
     pub should_push: Option<bool>,
 }
 

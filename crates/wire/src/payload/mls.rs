@@ -15,11 +15,11 @@ pub struct GroupMessage {
     pub created_ns: u64,
     /// The same as the topic's.
     pub group_id: Bytes,
-    /// A push server could tell the sender's own messages.
+    /// Lets a push server recognise the sender's own messages.
     pub has_sender_hmac: bool,
-    /// The sender's wish.
+    /// Whether the sender requests a notification.
     pub should_push: bool,
-    /// The group's state changes, as far as the node says.
+    /// Whether the group's state changes, according to the node.
     pub is_commit: bool,
     /// Size of the MLS message.
     pub data_bytes: usize,

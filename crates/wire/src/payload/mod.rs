@@ -1,4 +1,4 @@
-//! What the bytes of one envelope say to somebody without keys.
+//! What can be decoded from one envelope without keys.
 
 use bytes::Bytes;
 
@@ -25,14 +25,14 @@ pub use mls::GroupMessage;
 pub use undecodable::Undecodable;
 pub use welcome::{Welcome, WrapperAlgorithm};
 
-/// Everything that an envelope says.
+/// The decoded content of an envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// What its topic's name says.
+    /// Its parsed topic.
     pub topic: Topic,
     /// Of the payload if that knows, else the best guess from the name.
     pub generation: Generation,
-    /// What its bytes say.
+    /// Its decoded payload.
     pub payload: Result<Payload, Undecodable>,
 }
 
@@ -47,7 +47,7 @@ pub enum Payload {
     MessageV1(Box<MessageV1>),
     /// A second-generation message.
     MessageV2(MessageV2),
-    /// Sealed private keys. Nothing of them is kept here, on purpose.
+    /// Sealed private keys. Their bytes are deliberately not kept.
     PrivateStore,
     /// Sealed preferences.
     Preferences,
@@ -58,7 +58,7 @@ pub enum Payload {
 }
 
 impl Reading {
-    /// What the envelope holds, in one word.
+    /// The kind of the payload.
     pub fn kind(&self) -> PayloadKind {
         match &self.payload {
             Ok(Payload::ContactBundle(_)) => PayloadKind::ContactBundle,
@@ -74,8 +74,8 @@ impl Reading {
     }
 }
 
-/// Decodes an envelope and checks its signatures, in one go. Whatever the bytes: an answer, never a
-/// panic. What the answer holds are slices of `message` and a few bytes a key.
+/// Decodes an envelope and checks its signatures. Returns a result for any bytes and never panics. The result holds
+/// slices of `message` and a few bytes for each key.
 pub fn read(topic_name: &str, timestamp_ns: u64, message: &Bytes, verifier: &Verifier) -> Reading {
     let topic = Topic::parse(topic_name);
     let payload = decode(&topic, topic_name, timestamp_ns, message, verifier);

@@ -4,7 +4,7 @@ use std::fmt;
 
 const MAX_CHARS: usize = 300;
 
-/// Why an envelope could not be understood, in words for a person; at most 300 characters.
+/// Why an envelope could not be decoded, for people; at most 300 characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undecodable(String);
 

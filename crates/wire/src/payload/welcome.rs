@@ -1,4 +1,4 @@
-//! Welcomes: invitations of installations to MLS groups. Sealed; what is left says for whom, how much and how.
+//! Welcomes: invitations of installations to MLS groups. Sealed: only the installation, the size and the kind of sealing can be read.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ pub struct Welcome {
     pub created_ns: u64,
     /// The same as the topic's. Usually an installation's; what a pointer points to has its own.
     pub installation_key: [u8; 32],
-    /// It only says where the welcome is.
+    /// It only names the place of the welcome.
     pub is_pointer: bool,
     /// How it is sealed.
     pub wrapper_algorithm: WrapperAlgorithm,
@@ -35,7 +35,7 @@ pub struct Welcome {
 pub struct WrapperAlgorithm(i32);
 
 impl WrapperAlgorithm {
-    /// Nothing was said. Only pointers stay so: welcomes without a word are of the first kind there was.
+    /// Not stated. Only pointers keep this value: a welcome that states no kind has the first kind that existed.
     pub const UNSPECIFIED: Self = Self(0);
     /// HPKE with X25519.
     pub const CURVE25519: Self = Self(1);

@@ -1,4 +1,4 @@
-//! What the names of topics say.
+//! Parses the names of topics.
 
 use crate::{Address, Generation, TopicKind};
 
@@ -7,7 +7,7 @@ mod text;
 
 pub use text::{from_text, to_text};
 
-/// What a topic's name says.
+/// A parsed topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Topic {
     /// Key bundles of a wallet.
@@ -36,7 +36,7 @@ pub enum Topic {
     },
     /// A wallet's sealed private keys.
     PrivateStore(Address),
-    /// Somebody's sealed preferences; the id says nothing about whose.
+    /// A wallet's sealed preferences; the id does not reveal whose.
     Preferences(String),
     /// An MLS group, by its id.
     Group(Vec<u8>),
@@ -49,8 +49,8 @@ pub enum Topic {
 /// What the names of all private stores begin with.
 pub const PRIVATE_STORES: &str = "/xmtp/0/privatestore-";
 
-/// Is this the name of a private store, be it one that no client ever made? What stands on such a topic is meant to be a
-/// user's sealed private keys, so it is never served, understood or not.
+/// Whether this is the name of a private store, even one that no client ever made. Messages on such a topic are meant to be a
+/// user's sealed private keys, so they are never served, decodable or not.
 pub fn is_private(name: &str) -> bool {
     name.starts_with(PRIVATE_STORES)
 }
@@ -117,7 +117,7 @@ impl Topic {
         }
     }
 
-    /// The one wallet that the name says it belongs to.
+    /// The wallet that the topic belongs to by its name.
     pub fn owner(&self) -> Option<Address> {
         match self {
             Self::Contact(owner)

@@ -46,7 +46,7 @@ pub fn private_store(wallet: Address) -> String {
     format!("/xmtp/0/privatestore-{wallet}/key_bundle/proto")
 }
 
-/// Somebody's sealed preferences.
+/// A wallet's sealed preferences.
 pub fn preferences(id: &str) -> String {
     format!("/xmtp/0/userpreferences-{id}/proto")
 }

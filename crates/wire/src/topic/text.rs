@@ -8,8 +8,8 @@ const KINDS: [&str; 4] =
 /// Of topics whose bytes are neither text nor of a known kind, and of texts that look like another's text form.
 const OTHER: &str = "bytes";
 
-/// The one text that stands for these bytes: text topics as they are, binary ones as `<kind>/<lower-case hex>`. Different
-/// bytes have different texts, and [`from_text`] gives the bytes back.
+/// The text form of these bytes: text topics as they are, binary ones as `<kind>/<lower-case hex>`. Different
+/// bytes have different texts, and [`from_text`] returns the bytes.
 #[must_use]
 pub fn to_text(topic: &[u8]) -> Cow<'_, str> {
     if let [kind, identifier @ ..] = topic
@@ -23,7 +23,7 @@ pub fn to_text(topic: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The bytes that a text stands for.
+/// The bytes of a text form.
 #[must_use]
 pub fn from_text(text: &str) -> Cow<'_, [u8]> {
     let own = || Cow::Borrowed(text.as_bytes());

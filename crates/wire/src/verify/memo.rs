@@ -1,4 +1,4 @@
-//! A bounded memory of what has been worked out.
+//! A bounded cache of computed values.
 
 use std::collections::HashMap;
 use std::mem;
@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 const SHARDS: usize = 16;
 
-/// SHA-256 of what was worked on.
+/// SHA-256 of the input.
 pub(super) type Key = [u8; 32];
 
-/// Remembers values by key, at most about `capacity` of them, from several threads at once.
+/// Caches values by key, at most about `capacity` of them, from several threads at once.
 ///
-/// Each shard has two generations: what is asked for moves to the young one, and when that is full
+/// Each shard has two generations: a value that is read moves to the young one, and when that is full
 /// it becomes the old one and the old one is dropped. What is used at least once a generation stays.
 pub(super) struct Memo<V> {
     shards: [Mutex<Shard<V>>; SHARDS],
@@ -33,7 +33,7 @@ impl<V: Copy> Memo<V> {
         }
     }
 
-    /// The value of a key; `work` finds it the first time. Two threads that ask for the same new key
+    /// The value of a key; `work` computes it the first time. Two threads that read the same new key
     /// at once may both do the work: the lock is not held meanwhile.
     pub(super) fn get_or(&self, key: Key, work: impl FnOnce() -> V) -> V {
         if let Some(value) = self.get(&key) {

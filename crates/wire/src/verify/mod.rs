@@ -25,14 +25,14 @@ pub fn address_of(uncompressed_key: &[u8; 65]) -> Address {
     Address::from(address)
 }
 
-/// The text that a wallet signs to take an identity key as its own. `key_bytes` are the key's
+/// The text that a wallet signs to claim an identity key. `key_bytes` are the key's
 /// serialised form without its signature.
 pub fn identity_text(key_bytes: &[u8]) -> String {
     let key = hex::encode(key_bytes);
     format!("XMTP : Create Identity\n{key}\n\nFor more info: https://xmtp.org/signatures/")
 }
 
-/// What a wallet really signs when it is asked to sign a text.
+/// The digest that a wallet signs when it signs a text.
 pub fn eip191_hash(text: &[u8]) -> [u8; 32] {
     let mut head = String::from("\u{19}Ethereum Signed Message:\n");
     // Writing to a String cannot fail.

@@ -1,4 +1,4 @@
-//! From a signature to the key that made it.
+//! Recovers the key that made a signature.
 
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly};
@@ -8,7 +8,7 @@ pub(super) type Curve = Secp256k1<VerifyOnly>;
 
 /// The uncompressed key that made a signature (R, S and a recovery byte), if there is one.
 ///
-/// Any well-formed signature leads to *some* key: who calls must compare it with the one expected.
+/// Any well-formed signature leads to *some* key: callers must compare it with the expected one.
 /// A high S is taken as it is, with its own recovery bit. 27 and 28 are the recovery bits of
 /// Ethereum's tools; anything else but 0 and 1 is refused, although the curve knows 2 and 3.
 pub(super) fn recover(curve: &Curve, hash: [u8; 32], signature: &[u8]) -> Option<[u8; 65]> {

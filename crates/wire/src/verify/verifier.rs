@@ -9,15 +9,15 @@ use super::{address_of, eip191_hash, identity_text};
 use crate::payload::{KeyBundle, PublicKey};
 use crate::{Address, Verification};
 
-/// Checks the signatures of key bundles and remembers the outcome: the same few bundles stand in
-/// most headers, and seeing one again costs no curve arithmetic. Its memory is bounded. Share one
+/// Checks the signatures of key bundles and remembers the outcome: most headers contain the same few
+/// bundles, and seeing one again costs no curve arithmetic. Its memory is bounded. Share one
 /// between threads.
 pub struct Verifier {
     curve: Curve,
     memo: Memo<Check>,
 }
 
-/// What the signatures of a bundle say.
+/// What the signatures of a bundle prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Check {
     /// The wallet that signed the identity key.

@@ -59,7 +59,7 @@ impl Envelopes {
         Envelopes { files: files.into_iter(), open: None, ready, problems, skip }
     }
 
-    /// Reads the next text and makes its envelopes ready. Returns whether there may be more.
+    /// Reads the next text and parses its envelopes. Returns whether there may be more.
     fn read(&mut self) -> anyhow::Result<bool> {
         let Some(open) = &mut self.open else {
             let Some(path) = self.files.next() else { return Ok(false) };
@@ -140,7 +140,7 @@ impl Open {
             }
             self.count += 1;
             if !line.trim_ascii().is_empty() {
-                // What is not UTF-8 is no JSON either, and is told so.
+                // Text that is not UTF-8 is not JSON either, and gets the same error.
                 return Ok(Some(String::from_utf8_lossy(&line).into_owned()));
             }
         }
@@ -192,7 +192,7 @@ fn cannot_read(path: &Path) -> String {
     format!("cannot read {}", path.display())
 }
 
-/// Opens a file, gzipped or not, as its first bytes tell.
+/// Opens a file; its first bytes show whether it is gzipped.
 fn decompressed(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     let raw: Box<dyn Read + Send> = match path.as_os_str() == "-" {
         true => Box::new(io::stdin()),
@@ -205,7 +205,7 @@ fn decompressed(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     Ok(Box::new(reader))
 }
 
-/// Whether the text is newline-delimited JSON, as its beginning tells: it is not where a list begins, or where the first line
+/// Whether the text is newline-delimited JSON, judged by its beginning: it is not where a list begins, or where the first line
 /// ends within an object.
 fn is_lines(reader: &mut Box<dyn BufRead + Send>) -> io::Result<bool> {
     while let [b' ' | b'\t' | b'\r' | b'\n', ..] = reader.fill_buf()? {

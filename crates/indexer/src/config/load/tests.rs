@@ -1,4 +1,4 @@
-//! Each layer, and what is said about one that is wrong.
+//! Each layer of the configuration, and the errors about wrong ones.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Queries that get their answer in the end: within the node's budget, with smaller pages when answers are too large, from
+//! Queries that are retried until they are answered: within the node's budget, with smaller pages when answers are too large, from
 //! another node of the source or again later while a node cannot be reached.
 
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::budget::Budget;
 use crate::error::Result;
 use crate::source::{Cause, NodeError};
 
-/// How often a question is asked again that makes the node fail.
+/// How often a query that makes the node fail is repeated.
 const TRIES: u32 = 3;
 
-/// The nodes of a source: one is asked until it cannot be reached, then the next one.
+/// The nodes of a source: one is queried until it cannot be reached, then the next one.
 #[derive(Clone, Debug)]
 pub(crate) struct Nodes {
     nodes: Arc<[Node]>,
@@ -24,7 +24,7 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// Reads the addresses. Nothing is dialled yet.
+    /// Reads the addresses. It does not connect yet.
     pub(crate) fn at(urls: &[String]) -> Result<Nodes> {
         let nodes = urls.iter().map(|url| Node::at(url)).collect::<Result<Vec<_>>>()?;
         if nodes.is_empty() {
@@ -39,7 +39,7 @@ impl Nodes {
         &self.nodes[at]
     }
 
-    /// Goes on to the next node, if this one failed and nobody has gone on already.
+    /// Switches to the next node, if this one failed and no other caller has switched already.
     pub(crate) fn leave(&self, url: &str) {
         if self.nodes.len() > 1 && self.current().url() == url {
             self.current.fetch_add(1, Ordering::Relaxed);
@@ -47,7 +47,7 @@ impl Nodes {
     }
 }
 
-/// Asks the nodes of a source.
+/// Queries the nodes of a source.
 #[derive(Clone, Debug)]
 pub(crate) struct Asker {
     nodes: Nodes,
@@ -70,7 +70,7 @@ impl Asker {
     /// The answer, however long it takes; `None` when cancelled.
     ///
     /// # Errors
-    /// When the node does not answer this question, but does answer others: [`Cause::Refused`], [`Cause::TooLarge`] for a
+    /// When the node does not answer this query, but does answer others: [`Cause::Refused`], [`Cause::TooLarge`] for a
     /// single row, or [`Cause::Failed`].
     pub(crate) async fn ask(
         &self,
@@ -99,7 +99,7 @@ impl Asker {
                 Cause::TooLarge | Cause::Refused => return Err(error),
                 Cause::Failed => {
                     failures += 1;
-                    // A node that fails at a question that cannot be anything's fault is in trouble itself.
+                    // A node that fails at a harmless query is itself failing.
                     if failures >= TRIES {
                         match self.try_once(harmless(), stop).await {
                             None => return Ok(None),
@@ -136,7 +136,7 @@ impl Asker {
     }
 }
 
-/// A question that every node of this kind answers: one row of the bundles of the wallet 0x0.
+/// A query that every node of this kind answers: one row of the bundles of the wallet 0x0.
 fn harmless() -> Question {
     let topics = vec![wire::topic::name::contact(Address::from([0; 20]))];
     Question { topics, rows: 1, ..Question::default() }

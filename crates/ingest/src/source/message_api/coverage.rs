@@ -1,4 +1,4 @@
-//! Until when the stream of a source was whole, as far as it can be known: the reasoning behind the progress `whole-until`.
+//! Until when the stream of a source was whole, as far as it can be known: the state machine behind the progress `whole-until`.
 //!
 //! A stream covers the time from its subscription to its end. A sweep, begun when a stream is up, covers everything before
 //! its own beginning. So when a sweep is complete the source is whole up to as far as the stream reached that was up when
@@ -8,7 +8,7 @@
 /// Numbers the streams of one run.
 pub type Epoch = u64;
 
-/// What is known.
+/// The state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     whole_until: u64,
@@ -57,7 +57,7 @@ impl Coverage {
         self.sweep_reaches = Some(now);
     }
 
-    /// Everything that this stream gave up to this time is confirmed.
+    /// Everything that this stream delivered up to this time is confirmed.
     pub fn confirmed(&mut self, epoch: Epoch, time: u64) {
         if self.joined != Some(epoch) {
             return;
@@ -75,7 +75,7 @@ impl Coverage {
         }
     }
 
-    /// The sweep was given up: nothing is gained, and the next one begins from the same place.
+    /// The sweep was abandoned: nothing is gained, and the next one begins from the same place.
     pub fn sweep_failed(&mut self) {
         self.sweep_reaches = None;
         self.joined = None;

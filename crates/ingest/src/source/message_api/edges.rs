@@ -1,11 +1,11 @@
-//! Who else an envelope names: the way from known wallets to unknown ones.
+//! The other wallets that an envelope names: the path from known wallets to unknown ones.
 //!
 //! An edge is accepted only if the bundles of both parties are genuine and the topic is of one of them. It stays a claim:
-//! bundles are public, so anybody can replay them. It is good enough to ask the node about.
+//! bundles are public, so anybody can replay them. That is enough for a query.
 
 use wire::{Address, Payload, Topic, TopicKind, Verification, Verifier, topic};
 
-/// What one envelope tells about others.
+/// The wallets that one envelope names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Edge {
     pub(crate) sender: Address,
@@ -45,7 +45,7 @@ pub(crate) fn topics_of(account: Address) -> [String; 4] {
     ]
 }
 
-/// Its private store. Asked for only where and when the stream would have shown it: nobody goes looking for sealed keys.
+/// Its private store. It is queried only where and when the stream would have shown it: sealed keys are not searched for.
 pub(crate) fn private_store_of(account: Address) -> String {
     topic::name::private_store(account)
 }

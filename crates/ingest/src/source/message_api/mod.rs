@@ -1,7 +1,7 @@
 //! Nodes of V1 and V2, which relay V3 messages and welcomes, too: `xmtp.message_api.v1.MessageApi`.
 //!
-//! A node relays everything on one stream without memory, and answers about topics that are named. So a source is followed
-//! by its stream ([`tail`]); after each interruption everything that the index knows is asked for since the stream was last
+//! A node relays everything on one stream without memory, and answers queries about named topics. So a source is followed
+//! by its stream ([`tail`]); after each interruption all known topics are queried for everything since the stream was last
 //! whole ([`sweep`], [`coverage`]); topics that become known are read back to their beginning; and a stream that is silent is
 //! compared with what the node stores ([`watchdog`]).
 

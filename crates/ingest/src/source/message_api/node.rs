@@ -20,17 +20,17 @@ mod stub {
 }
 use stub::message_api_client::MessageApiClient;
 
-/// Rows of one answer: what a node gives at most.
+/// The most rows that a node returns in one response.
 pub const PAGE_ROWS: u32 = 100;
 /// Topics of one query. Nodes state no limit; this keeps a request small.
 pub const QUERY_TOPICS: usize = 200;
-/// A full answer is a hundred envelopes of a megabyte; past this we ask for fewer rows.
+/// A full answer is a hundred envelopes of a megabyte; beyond this, fewer rows are requested.
 const DECODE_LIMIT: usize = 60 << 20;
 /// Nodes allow one ping in 15 seconds.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A node. Connects when first asked, and again by itself.
+/// A node. Connects at the first request, and reconnects by itself.
 #[derive(Clone, Debug)]
 pub struct Node {
     client: MessageApiClient<Channel>,
@@ -40,7 +40,7 @@ pub struct Node {
 /// An open subscription.
 #[derive(Debug)]
 pub struct Subscription<S> {
-    /// The node said that the subscription is registered (response metadata `subscribed`). Without it headers may come from
+    /// The node confirmed that the subscription is registered (response metadata `subscribed`). Without it headers may come from
     /// something in front of the node that answers before the node does.
     pub confirmed: bool,
     /// What the node relays.
@@ -56,7 +56,7 @@ pub struct Answer {
     pub next: Option<IndexCursor>,
 }
 
-/// What to ask for.
+/// A query.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
     /// Exact names.
@@ -72,7 +72,7 @@ pub struct Question {
 }
 
 impl Node {
-    /// Reads the address. Nothing is dialled yet.
+    /// Reads the address. It does not connect yet.
     ///
     /// # Errors
     /// When the address is not one.
@@ -95,7 +95,7 @@ impl Node {
             .keep_alive_timeout(Duration::from_secs(10))
             .keep_alive_while_idle(true)
             .tcp_nodelay(true)
-            // A node hangs up on who reads slowly: room for a burst.
+            // A node disconnects slow readers, so there is room for a burst.
             .initial_stream_window_size(1 << 20)
             .initial_connection_window_size(4 << 20);
         let client =
@@ -116,7 +116,7 @@ impl Node {
     > {
         let mut client = self.client.clone();
         let opening = client.subscribe_all(SubscribeAllRequest {});
-        // Nodes send headers at once, before the first envelope, to say that the subscription is registered.
+        // Nodes send headers at once, before the first envelope, to confirm that the subscription is registered.
         let response = tokio::time::timeout(PATIENCE, opening)
             .await
             .map_err(|_| self.silent())?
@@ -150,7 +150,7 @@ impl Node {
             end_time_ns: 0,
             paging_info: Some(PagingInfo {
                 limit: asked,
-                // Never an empty cursor: nodes fall over it.
+                // Never an empty cursor: nodes fail on it.
                 cursor: question
                     .after
                     .map(|index| Cursor { cursor: Some(cursor::Cursor::Index(index)) }),
@@ -177,7 +177,7 @@ impl Node {
             return Err(NodeError {
                 cause: Cause::Refused,
                 url: self.url.clone(),
-                text: "gives the same page again and again".into(),
+                text: "returns the same page again and again".into(),
             });
         }
         let rows = response.envelopes.into_iter().map(wire::Envelope::from).collect();
@@ -208,7 +208,7 @@ impl Node {
             }
             Code::OutOfRange => (
                 Cause::TooLarge,
-                format!("gave a response larger than {DECODE_LIMIT} bytes ({message})"),
+                format!("sent a response larger than {DECODE_LIMIT} bytes ({message})"),
             ),
             Code::InvalidArgument
             | Code::Unimplemented
@@ -261,7 +261,7 @@ fn from_time_one() -> IndexCursor {
 }
 
 /// A cursor at time 0 loses its time: nodes then compare digests alone, and rows of later times with lesser digests would be
-/// left out. So from such a cursor only rows of time 0 are taken, and then everything later is asked for anew.
+/// left out. So from such a cursor only rows of time 0 are taken, and then everything later is queried anew.
 fn past_time_zero(
     after: Option<&IndexCursor>,
     mut rows: Vec<wire::Envelope>,

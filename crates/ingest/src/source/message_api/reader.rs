@@ -1,4 +1,4 @@
-//! One source while it is being read: what its stream gave, what is known to be whole, what is due.
+//! Reads one source: what its stream delivered, what is known to be whole, what is due.
 
 mod repairs;
 
@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::source::{Ticket, Tools};
 
-/// Everything that a stream gave until a time is in pages up to a ticket.
+/// Everything that a stream delivered until a time is in pages up to a ticket.
 struct Mark {
     epoch: Epoch,
     time_ns: u64,
@@ -194,7 +194,7 @@ impl Reading {
                 source = self.source(),
                 whole_until_ns = saved.whole_until_ns,
                 now_ns = now,
-                "progress lies in the future: a clock was ahead once. Everything is asked for again"
+                "progress lies in the future: a clock was ahead once. Everything is queried again"
             );
             let nothing = Progress { shard: WHOLE_UNTIL.to_owned(), upto: 0 };
             self.tools.progress.rewind(&[nothing]).await?;
@@ -257,7 +257,7 @@ impl Reading {
             read_back_to: self.read_back_to,
             watched_since_ns: self.watched_since_ns,
         };
-        // While the broker is away nothing moves, and nobody may wait for room here.
+        // While the broker is away nothing moves, and this task must not wait for room.
         let progress = reached.since(&self.saved);
         if progress.is_empty() || self.tools.outbox.is_congested() {
             return Ok(());
@@ -277,7 +277,7 @@ impl Reading {
         let (state, reason) = match self.sweeping {
             Some(_) => (
                 GapState::Repairing,
-                "the stream was interrupted; the node is asked for what it left out",
+                "the stream was interrupted; a sweep queries what it left out",
             ),
             None => (GapState::Open, "there is no stream"),
         };

@@ -1,12 +1,12 @@
-//! Closing gaps: asks the node for what its stream may have left out.
+//! Closes gaps: queries the node for what its stream may have left out.
 //!
-//! A node's stream has no memory, so each (re)subscription is followed by a sweep: every topic that we know is asked for
-//! everything since the stream was last whole, less an overlap for senders whose clocks are behind. What the gap itself
-//! brought into being is followed, too: every wallet that we know, and every one that a swept envelope names, is asked for
-//! under the names that follow from its address.
+//! A node's stream has no memory, so each (re)subscription is followed by a sweep: every known topic is queried for
+//! everything since the stream was last whole, less an overlap for senders whose clocks are behind. Topics that came
+//! into being during the gap are followed, too: for every known wallet, and every wallet that a swept envelope names, the topics
+//! whose names follow from its address are queried.
 //!
 //! Known topics are read from a derived table, which lags behind the log, which lags behind the queue. A sweep does not
-//! wait for them: a topic that it misses on that account has its first envelope behind the position `read-back-to`, and
+//! wait for them: a topic that it therefore misses has its first envelope behind the position `read-back-to`, and
 //! [`Sweeper::read_back`] reads it from its beginning as soon as the table has it. So it does a topic whose name cannot be
 //! derived and that came into being during a gap, once the topic is seen again. A rebuild of the table changes nothing: the
 //! table that is served stays until the new one has caught up.
@@ -41,7 +41,7 @@ const KNOWN_PAGE: i64 = 5_000;
 /// Wallets and pairs that one pass of a sweep follows beyond those of the table: a bound on memory.
 pub(super) const MAX_FOLLOWED: usize = 200_000;
 
-/// Asks for what may be missing.
+/// Queries what may be missing.
 #[derive(Clone)]
 pub(crate) struct Sweeper {
     pub(crate) asker: Asker,
@@ -56,16 +56,16 @@ pub(crate) struct Sweeper {
 /// How a sweep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// Everything that was asked for is confirmed by the broker.
+    /// Everything that was queried is confirmed by the broker.
     Complete,
-    /// More wallets were found than one pass follows. Those are known as soon as they are indexed, and the next pass asks
-    /// for them.
+    /// More wallets were found than one pass follows. Those are known as soon as they are indexed, and the next pass queries
+    /// them.
     Again,
     Cancelled,
 }
 
 impl Sweeper {
-    /// Asks for everything since `from_ns`. When it is complete, everything that it found is confirmed by the broker.
+    /// Queries everything since `from_ns`. When it is complete, everything that it found is confirmed by the broker.
     pub(crate) async fn sweep(&self, from_ns: u64, stop: &CancellationToken) -> Result<Ended> {
         let mut followed = Followed::since(from_ns, self.max_followed);
         let mut after: Option<String> = None;
@@ -98,7 +98,7 @@ impl Sweeper {
         }
     }
 
-    /// Asks for these topics, many at a time, to the end, and waits until all of it is confirmed.
+    /// Queries these topics to the end, many at a time, and waits until all of it is confirmed.
     async fn ask_all(
         &self,
         mut names: Vec<String>,
@@ -140,7 +140,7 @@ impl Sweeper {
             }
             metrics::counter!("xmtp_indexer_envelopes_swept_total")
                 .increment(answer.envelopes.len() as u64);
-            // One answer may be on its way while the next is asked for, no more: the spill belongs to the stream.
+            // At most one response may be unconfirmed while the next is queried: the spill belongs to the stream.
             let previous = last;
             let records = answer.envelopes.into_iter().map(Into::into);
             last = self.outbox.put(records, stop).await?.max(last);
@@ -162,7 +162,7 @@ impl Sweeper {
         Ok(Ended::Complete)
     }
 
-    /// What to ask instead of a question that a node does not answer: its halves. A single topic that it does not answer
+    /// The queries that replace one that a node does not answer: its halves. A single topic that it does not answer
     /// about is a gap.
     fn without_culprit(&self, mut question: Question, error: &NodeError) -> Vec<Question> {
         if question.topics.len() > 1 {
@@ -176,7 +176,7 @@ impl Sweeper {
                 question.after.as_ref().map_or(question.start_ns, |after| after.sender_time_ns);
             self.report.gap(Gap {
                 shard: shard_of(topic),
-                // What is refused today may be answered by another version of the node; every sweep asks again.
+                // What is refused today may be answered by another version of the node; every sweep queries it again.
                 state: match error.cause {
                     Cause::Refused => GapState::Unrepairable,
                     _ => GapState::Open,
@@ -190,8 +190,8 @@ impl Sweeper {
     }
 
     /// Reads topics back to their beginning that were first seen after this position, with the derivable topics of the
-    /// wallets that their names name. Tells up to which position; `None` when there is nothing to do or it was cancelled.
-    /// Their private stores are asked for only since the stream has been watched.
+    /// wallets that their names name. Returns up to which position; `None` when there is nothing to do or it was cancelled.
+    /// Their private stores are queried only since the stream has been watched.
     pub(crate) async fn read_back(
         &self,
         after: Position,
@@ -232,7 +232,7 @@ fn shard_of(topic: &str) -> String {
     format!("topic {topic}")
 }
 
-/// What a wallet is asked for when a gap is closed. The first sweep of all closes none: it looks at all of history.
+/// The topics of a wallet that are queried to close a gap. The first sweep closes none: it reads all of history.
 fn asked_of(account: Address, from_ns: u64) -> impl Iterator<Item = String> {
     let private_store = (from_ns > 0).then(|| private_store_of(account));
     topics_of(account).into_iter().chain(private_store)
@@ -255,7 +255,7 @@ impl Followed {
         Self { from_ns, most, ..Self::default() }
     }
 
-    /// Follows nobody.
+    /// Follows no wallet.
     fn closed() -> Self {
         Self { closed: true, ..Self::default() }
     }

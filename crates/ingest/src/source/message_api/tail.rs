@@ -26,7 +26,7 @@ pub(crate) enum Event {
     Ended { epoch: Epoch, why: String },
     /// No stream could be opened, and why.
     Unreachable(String),
-    /// The stream was alive at a time: it gave an envelope then. Everything that it gave until then is in pages up to the
+    /// The stream was alive at a time: it delivered an envelope then. Everything that it delivered until then is in pages up to the
     /// ticket.
     Alive { epoch: Epoch, time_ns: u64, ticket: Ticket, last_envelope_at: DateTime<Utc> },
 }
@@ -36,7 +36,7 @@ const BURST: usize = 256;
 const MARK_EVERY: Duration = Duration::from_secs(1);
 /// A stream that lived this long is opened again at once when it ends.
 const LIVED: Duration = Duration::from_secs(10);
-/// A node that does not say that the subscription is registered gets this long.
+/// How long to wait for a node that does not confirm the registration of the subscription.
 const REGISTERING: Duration = Duration::from_secs(5);
 /// Pages without a confirm from which small pages wait until they are full: a broker that is away must not be met with
 /// thousands of pages of a few envelopes.
@@ -177,8 +177,8 @@ impl Tail {
         Ok(why)
     }
 
-    /// A stream that gives nothing proves nothing: marks are made of envelopes only. One for which there is no room is made
-    /// up for by the next.
+    /// A stream that delivers nothing proves nothing, so only envelopes make marks. The next mark replaces one for which there is
+    /// no room.
     fn mark(&self, epoch: Epoch, alive: &mut Option<(u64, DateTime<Utc>)>) {
         if let Some((time_ns, last_envelope_at)) = alive.take() {
             let ticket = self.outbox.last_sent();

@@ -13,7 +13,7 @@ use super::sweep::STORED;
 use crate::error::Result;
 use crate::source::{Known, Outbox};
 
-/// The log has an envelope some time after the stream gave it. What it has not by then did not come.
+/// The log has an envelope some time after the stream delivered it. An envelope that it lacks by then was not delivered.
 const SETTLING: Duration = Duration::from_secs(10);
 /// Envelopes that were found missing once are not found again: the log may be unable to take them.
 const MAX_FOUND: usize = 10_000;
@@ -23,7 +23,7 @@ pub(super) struct Watchdog {
     pub(super) asker: Asker,
     pub(super) known: Known,
     pub(super) outbox: Outbox,
-    /// Where the next names begin: half of those that are asked for are the most active ones, half are all in turn.
+    /// Where the next names begin: half of the queried topics are the most active ones, half are all in turn.
     after: Option<String>,
     found: HashSet<(u64, Digest)>,
 }
@@ -33,7 +33,7 @@ impl Watchdog {
         Watchdog { asker, known, outbox, after: None, found: HashSet::new() }
     }
 
-    /// Asks a node for the newest envelopes since a time; returns how many of them the log does not have after a while, or
+    /// Queries a node for the newest envelopes since a time; returns how many of them the log does not have after a while, or
     /// `None` when it was stopped. They are published.
     pub(super) async fn check(
         &mut self,

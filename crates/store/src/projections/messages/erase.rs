@@ -1,4 +1,4 @@
-//! Takes copies of messages away. A message whose first copy goes becomes what the next one says, or goes as well.
+//! Removes copies of messages. A message whose first copy is removed is rewritten from the next copy, or removed.
 
 use std::collections::BTreeSet;
 

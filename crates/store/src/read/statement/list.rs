@@ -57,7 +57,7 @@ impl List {
         order(self.sort.map(bare), bare(self.tie_breaker), descending)
     }
 
-    /// The order of rows that scans have given. A scan has rows with a value or rows without, and orders them as its
+    /// The order of rows that scans have returned. A scan has rows with a value or rows without, and orders them as its
     /// index does; where both meet, rows without are the lowest.
     pub(super) fn merged_order(&self, prefix: &str, descending: bool) -> String {
         let (direction, nulls) = match (descending, self.nullable) {

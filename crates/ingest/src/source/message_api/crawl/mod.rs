@@ -1,11 +1,11 @@
 //! Discovery of legacy history: nodes answer only about topics that are named, most names follow from wallets, and
 //! envelopes name further wallets.
 //!
-//! From seeds outwards: a wallet's derivable topics are asked for (in both spellings), what they hold goes into the queue
-//! like everything else, and the genuine parties that it names are next. What every topic has given is remembered in the
-//! database together with whom it named, and only after the broker has confirmed the envelopes: a crawl that is interrupted
-//! goes on where it was, and nothing is asked for twice. Conversations (`m-…`) and preferences cannot be derived from
-//! anything public: the report says how many there must be.
+//! From seeds outwards: a wallet's derivable topics are queried (in both spellings), their envelopes go into the queue
+//! like all others, and the genuine parties that they name are next. The progress of every topic is stored in the
+//! database together with the wallets that it named, after the broker has confirmed the envelopes: an interrupted crawl
+//! continues where it stopped, and nothing is queried twice. Conversations (`m-…`) and preferences cannot be derived from
+//! anything public: the report states how many there must be.
 
 mod step;
 
@@ -74,7 +74,7 @@ pub struct Crawl {
     pub queue: Queue,
     /// Where progress is kept.
     pub store: Store,
-    /// The node that is asked.
+    /// The node to query.
     pub source: Source,
     /// Wallets to begin with.
     pub accounts: Vec<Address>,
@@ -123,7 +123,7 @@ pub struct Report {
     /// Of this run, and over all runs.
     pub progress: Progress,
     /// Conversations that exist and cannot be reached: one for each genuine invitation found, less those whose names were
-    /// given. Their names are sealed in the invitations.
+    /// passed in. Their names are sealed in the invitations.
     pub conversations_out_of_reach: i64,
     /// Wallets whose preferences cannot be reached: their topics follow from private keys.
     pub preferences_out_of_reach: i64,
@@ -167,7 +167,7 @@ pub async fn run(
         outbox,
     };
     let crawled = tokio::select! {
-        // The queue may be away for long: then what is on its way is given up, and asked for again next time.
+        // The queue may be away for long: then unconfirmed envelopes are abandoned, and queried again next time.
         () = overdue(&token) => Ok(Stopped::Cancelled),
         crawled = run.crawl(&token) => crawled,
     };
@@ -178,7 +178,7 @@ pub async fn run(
     Ok(report)
 }
 
-/// Cancelled, and given time to end in order.
+/// Cancelled, and granted time to end in order.
 async fn overdue(token: &CancellationToken) {
     token.cancelled().await;
     tokio::time::sleep(std::time::Duration::from_secs(15)).await;
@@ -261,7 +261,7 @@ impl Run {
         Ok(None)
     }
 
-    /// Asks once for topics that stand at the same cursor, and moves them on.
+    /// Queries topics with the same cursor once, and advances them.
     async fn read(&mut self, topics: Vec<CrawlTopic>, token: &CancellationToken) -> Result<()> {
         let after = topics.first().and_then(|topic| topic.cursor.as_ref()).and_then(read_cursor);
         let mut work = vec![topics];
@@ -277,7 +277,7 @@ impl Run {
         Ok(())
     }
 
-    /// Finds the topic that the node will not hear of.
+    /// Finds the topic that the node does not answer about.
     async fn refused(
         &self,
         mut topics: Vec<CrawlTopic>,

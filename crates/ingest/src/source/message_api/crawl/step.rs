@@ -22,7 +22,7 @@ pub(super) fn found(
     options: &CrawlOptions,
     verifier: &Verifier,
 ) -> Found {
-    // All that are asked for at once are equally far from the seeds.
+    // Topics of one query are equally far from the seeds.
     let depth = asked.first().map_or(0, |topic| topic.depth);
     let mut counts = Counts::new();
     let mut accounts = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! What a source is asked beside its stream: sweeps, reading back, the comparison of a silent stream.
+//! Queries beside the stream of a source: sweeps, reading back, the comparison of a silent stream.
 
 use store::Position;
 use tokio::time::Instant;
@@ -71,7 +71,7 @@ impl Reading {
                 self.sweep_at = Instant::now() + self.back_off.next();
                 tracing::info!(
                     source = self.source(),
-                    "the sweep found many wallets and asks for more of them"
+                    "the sweep found many wallets and queries more of them"
                 );
             }
             Ok(Ended::Cancelled) => self.coverage.sweep_failed(),
@@ -101,7 +101,7 @@ impl Reading {
         self.alive_at = Instant::now();
         match checked {
             Ok(Some(0)) => {
-                // The silence is proven up to when the node was asked.
+                // The silence is proven up to the time of the query.
                 let ticket = self.tools.outbox.last_sent();
                 self.mark(epoch, time_ns, ticket);
                 Ok(())
@@ -124,7 +124,7 @@ impl Reading {
         }
     }
 
-    /// Says what went wrong; returns it when no waiting heals it.
+    /// Reports an error; returns it when waiting cannot heal it.
     fn failed(&mut self, error: Error, what: &str) -> Result<()> {
         tracing::warn!(source = self.source(), %error, "{what}");
         match &error {
