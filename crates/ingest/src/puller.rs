@@ -57,7 +57,9 @@ impl Puller {
     pub async fn run(self, stop: CancellationToken) -> Result<()> {
         while let Some(mut lead) = self.lead(&stop).await? {
             let reading = stop.child_token();
-            let read = self.read(reading.clone());
+            let (name, kind) = (&self.source.name, self.source.kind.as_str());
+            let report = Reporter::new(self.store.clone(), name, kind);
+            let read = self.read(report.clone(), reading.clone());
             tokio::pin!(read);
             let ended = tokio::select! {
                 ended = &mut read => Some(ended),
@@ -68,6 +70,7 @@ impl Puller {
                 return ended;
             }
             tracing::warn!(source = self.source.name, "another process reads this source now");
+            report.retire();
             reading.cancel();
             read.await?;
         }
@@ -109,7 +112,7 @@ impl Puller {
         }
     }
 
-    async fn read(&self, stop: CancellationToken) -> Result<()> {
+    async fn read(&self, report: Reporter, stop: CancellationToken) -> Result<()> {
         let reader = self.source.reader()?;
         let halt = CancellationToken::new();
         let _on_drop = halt.clone().drop_guard();
@@ -127,7 +130,7 @@ impl Puller {
             progress: ProgressStore::new(self.store.clone(), name),
             known: Known::new(self.store.clone()),
             budget: Budget::new(self.source.budget),
-            report: Reporter::new(self.store.clone(), name, self.source.kind.as_str()),
+            report,
             drain: self.options.drain,
         };
         let read = reader.read(tools, stop).await;

@@ -64,30 +64,42 @@ impl Store {
     pub async fn report_gaps(&self, source: &str, gaps: &[Gap]) -> Result<()> {
         let ids = self.source_ids([source].into_iter()).await?;
         let Some(id) = ids.get(source) else { return Ok(()) };
-        let mut connection = self.connection().await?;
-        for gap in gaps {
-            let (from, to) = gap.times.unzip();
-            let (first, last) = gap.sequences.unzip();
-            sqlx::query!(
-                "insert into ground.gaps (source, shard, state, from_ns, to_ns, sequence_from, sequence_to, reason)
-                 values ($1, $2, $3, $4, $5, $6, $7, $8)
-                 on conflict (source, shard) do update
-                    set state = excluded.state, from_ns = excluded.from_ns, to_ns = excluded.to_ns,
-                        sequence_from = excluded.sequence_from, sequence_to = excluded.sequence_to,
-                        reason = excluded.reason",
-                id,
-                gap.shard,
-                gap.state.as_str(),
-                from.map(time::to_db),
-                to.flatten().map(time::to_db),
-                first.map(stored),
-                last.flatten().map(stored),
-                gap.reason
-            )
-            .execute(&mut *connection)
-            .await?;
-        }
+        let times = |pick: fn((u64, Option<u64>)) -> Option<u64>| -> Vec<Option<i64>> {
+            gaps.iter().map(|gap| gap.times.and_then(pick).map(time::to_db)).collect()
+        };
+        let numbers = |pick: fn((u64, Option<u64>)) -> Option<u64>| -> Vec<Option<i64>> {
+            gaps.iter().map(|gap| gap.sequences.and_then(pick).map(stored)).collect()
+        };
+        sqlx::query!(
+            "insert into ground.gaps (source, shard, state, from_ns, to_ns, sequence_from, sequence_to, reason)
+             select $1, * from unnest($2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[])
+             on conflict (source, shard) do update
+                set state = excluded.state, from_ns = excluded.from_ns, to_ns = excluded.to_ns,
+                    sequence_from = excluded.sequence_from, sequence_to = excluded.sequence_to,
+                    reason = excluded.reason",
+            id,
+            &gaps.iter().map(|gap| gap.shard.clone()).collect::<Vec<_>>(),
+            &gaps.iter().map(|gap| gap.state.as_str().to_owned()).collect::<Vec<_>>(),
+            &times(|(from, _)| Some(from)) as &[Option<i64>],
+            &times(|(_, to)| to) as &[Option<i64>],
+            &numbers(|(from, _)| Some(from)) as &[Option<i64>],
+            &numbers(|(_, to)| to) as &[Option<i64>],
+            &gaps.iter().map(|gap| gap.reason.clone()).collect::<Vec<_>>()
+        )
+        .execute(&mut *self.connection().await?)
+        .await?;
         Ok(())
+    }
+
+    /// All gaps of a source.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn gaps(&self, source: &str) -> Result<Vec<Gap>> {
+        let ids = self.source_ids([source].into_iter()).await?;
+        let Some(id) = ids.get(source).copied() else { return Ok(Vec::new()) };
+        let all = list(&mut *self.connection().await?, Some(id), i64::MAX).await?;
+        Ok(all.into_iter().map(|(_, gap)| gap).collect())
     }
 
     /// Forgets the gaps of these shards: they are closed.
@@ -107,11 +119,18 @@ impl Store {
     }
 }
 
-/// Gaps of all sources with the number of the source, the oldest first.
-pub(crate) async fn list(connection: &mut PgConnection, most: i64) -> Result<Vec<(i16, Gap)>> {
+/// Gaps of one source, or of all, with the number of the source. Gaps of single topics come last, of each kind the oldest
+/// first.
+pub(crate) async fn list(
+    connection: &mut PgConnection,
+    source: Option<i16>,
+    most: i64,
+) -> Result<Vec<(i16, Gap)>> {
     let rows = sqlx::query!(
         "select source, shard, state, from_ns, to_ns, sequence_from, sequence_to, reason from ground.gaps
-          order by noticed_at, source, shard limit $1",
+          where $1::smallint is null or source = $1
+          order by shard like 'topic %', noticed_at, source, shard limit $2",
+        source,
         most
     )
     .fetch_all(connection)

@@ -36,6 +36,14 @@ impl Store {
     async fn lock_source(&self, source: &str) -> Result<Option<PgConnection>> {
         // Of its own: one of the pool would take the lock along to its next user.
         let mut connection = self.own_connection().await?;
+        // The server gives up a peer that is gone without a word within some twenty seconds, and the lock with it. On a
+        // Unix socket these settings mean nothing.
+        sqlx::raw_sql(
+            "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 3; set tcp_keepalives_count = 3;
+             set tcp_user_timeout = 15000",
+        )
+        .execute(&mut connection)
+        .await?;
         let held = sqlx::query_scalar!(
             r#"select pg_try_advisory_lock(hashtextextended('xmtp-indexer source ' || $1, 0)) as "held!""#,
             source
@@ -64,11 +72,14 @@ impl Leadership {
                 }
                 self.connection = None;
             }
-            match self.store.lock_source(&self.source).await {
-                Ok(None) => return,
-                Ok(connection) => self.connection = connection,
-                Err(error) => {
-                    tracing::debug!(source = self.source, %error, "cannot renew the lead of the source")
+            let locked =
+                tokio::time::timeout(10 * LEAD_EVERY, self.store.lock_source(&self.source));
+            match locked.await {
+                Err(_) => {}
+                Ok(Ok(None)) => return,
+                Ok(Ok(connection)) => self.connection = connection,
+                Ok(Err(error)) => {
+                    tracing::debug!(source = self.source, %error, "cannot renew the lead of the source");
                 }
             }
         }

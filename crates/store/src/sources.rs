@@ -120,7 +120,7 @@ impl Store {
                 last.progress.push(Progress { shard, upto });
             }
         }
-        for (source, gap) in crate::gaps::list(&mut connection, MAX_GAPS).await? {
+        for (source, gap) in crate::gaps::list(&mut connection, None, MAX_GAPS).await? {
             if let Some(source) = sources.iter_mut().find(|known| known.id == source) {
                 source.gaps.push(gap);
             }
@@ -222,20 +222,64 @@ impl Store {
         Ok(names.fetch_all(&mut *self.connection().await?).await?)
     }
 
-    /// The topics of these kinds with the newest envelopes by the network's time, `limit` of them.
+    /// The topics of these kinds with the newest envelopes of before a time (nanoseconds since 1970), `limit` of them.
+    /// Senders set times: without a bound, topics with envelopes of the future would stay the newest for ever.
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub async fn active_topics(&self, limit: i64, kinds: &[TopicKind]) -> Result<Vec<String>> {
+    pub async fn active_topics(
+        &self,
+        before_ns: u64,
+        limit: i64,
+        kinds: &[TopicKind],
+    ) -> Result<Vec<String>> {
         let kinds: Vec<i16> = kinds.iter().map(|kind| kind.code()).collect();
-        // The newest first, then their names: nothing but `limit` entries of the index is read.
+        // The newest first, then their names and kinds: a bounded part of the index is read, whatever the kinds are.
         let names = sqlx::query_scalar!(
-            "select n.name from (select key from derived.topic_counts order by last_seen_ns desc, key desc limit $1) c
-               join derived.topic_names n on n.key = c.key where n.kind = any($2)",
+            "select n.name from (select key, last_seen_ns from derived.topic_counts where last_seen_ns < $1
+                                  order by last_seen_ns desc, key desc limit 20 * $2::bigint) c
+               join derived.topic_names n on n.key = c.key
+              where n.kind = any($3) order by c.last_seen_ns desc limit $2::bigint",
+            crate::time::to_db(before_ns),
             limit,
             &kinds
         );
         Ok(names.fetch_all(&mut *self.connection().await?).await?)
+    }
+
+    /// Whether one of these wallets or topics is unknown.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn lacks(&self, accounts: &[wire::Address], topics: &[String]) -> Result<bool> {
+        let accounts: Vec<Vec<u8>> = accounts.iter().map(|one| one.as_bytes().to_vec()).collect();
+        let topics: Vec<uuid::Uuid> =
+            topics.iter().map(|topic| crate::log::topic_key(topic.as_bytes())).collect();
+        let lacks = sqlx::query_scalar!(
+            r#"select exists (select from unnest($1::bytea[]) u (address)
+                               where not exists (select from derived.accounts a where a.address = u.address))
+                   or exists (select from unnest($2::uuid[]) u (key)
+                               where not exists (select from derived.topic_names t where t.key = u.key)) as "lacks!""#,
+            &accounts,
+            &topics
+        );
+        Ok(lacks.fetch_one(&mut *self.connection().await?).await?)
+    }
+
+    /// How far the shards of a source have been read, and when each was last written.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn progress(&self, name: &str) -> Result<Vec<(Progress, DateTime<Utc>)>> {
+        let rows = sqlx::query!(
+            "select p.shard, p.upto, p.updated_at from ground.progress p
+               join ground.sources s on s.id = p.source where s.name = $1",
+            name
+        )
+        .fetch_all(&mut *self.connection().await?)
+        .await?;
+        let progress = |shard, upto| Progress { shard, upto };
+        Ok(rows.into_iter().map(|row| (progress(row.shard, row.upto), row.updated_at)).collect())
     }
 
     /// Whether the log has each of these envelopes, erased ones included.

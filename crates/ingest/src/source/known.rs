@@ -25,12 +25,25 @@ impl Known {
         self.0.known_topics(after, limit, kinds).await
     }
 
-    /// Reads the topics of these kinds with the newest envelopes.
+    /// Reads the topics of these kinds with the newest envelopes before a time (nanoseconds since 1970).
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub async fn active_topics(&self, limit: i64, kinds: &[TopicKind]) -> Result<Vec<String>> {
-        self.0.active_topics(limit, kinds).await
+    pub async fn active_topics(
+        &self,
+        before_ns: u64,
+        limit: i64,
+        kinds: &[TopicKind],
+    ) -> Result<Vec<String>> {
+        self.0.active_topics(before_ns, limit, kinds).await
+    }
+
+    /// Whether one of these wallets or topics is unknown.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn lacks(&self, accounts: &[Address], topics: &[String]) -> Result<bool> {
+        self.0.lacks(accounts, topics).await
     }
 
     /// Reads topics of these kinds in the order in which they became known, each with the position of its first envelope:

@@ -4,7 +4,7 @@ use store::{Page, Progress, Record, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pager::{PageOptions, Pager};
 use crate::queue::publisher::Publisher;
 use crate::worker::park;
@@ -58,8 +58,11 @@ impl Outbox {
             Ok(None) => Ok(None),
             Ok(Some(page)) => self.send(page).await.map(Some),
             Err(large) => {
-                park(&self.store, &self.source, &large.0, &large.reason(), stop).await?;
-                Ok(None)
+                // What was neither published nor parked must not be accounted for.
+                match park(&self.store, &self.source, &large.0, &large.reason(), stop).await? {
+                    true => Ok(None),
+                    false => Err(Error::Unconfirmed),
+                }
             }
         }
     }

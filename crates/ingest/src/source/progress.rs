@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::{DateTime, Utc};
 use store::{Progress, Result, Store};
 
 /// The progress of one source in the database. It grows with the pages that it accounts for: see
@@ -17,14 +18,13 @@ impl ProgressStore {
         ProgressStore { store, source: source.to_owned() }
     }
 
-    /// Reads what is stored, by shard.
+    /// Reads what is stored, by shard, and when that was written by PostgreSQL's clock.
     ///
     /// # Errors
     /// When PostgreSQL fails.
-    pub async fn load(&self) -> Result<BTreeMap<String, i64>> {
-        let source = self.store.source(&self.source).await?;
-        let progress = source.map(|source| source.progress).unwrap_or_default();
-        Ok(progress.into_iter().map(|one| (one.shard, one.upto)).collect())
+    pub async fn load(&self) -> Result<BTreeMap<String, (i64, DateTime<Utc>)>> {
+        let progress = self.store.progress(&self.source).await?;
+        Ok(progress.into_iter().map(|(one, at)| (one.shard, (one.upto, at))).collect())
     }
 
     /// Lowers what is stored.

@@ -1,6 +1,6 @@
 //! The status of a source for operators and readers: whether it is connected, its error, and its gaps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,8 +29,13 @@ struct State {
     reported: Option<(Status, Instant)>,
     gaps: BTreeMap<String, Gap>,
     /// Shards whose gaps differ from what the database has.
-    changed: Vec<String>,
+    changed: BTreeSet<String>,
+    /// Another process reports now.
+    retired: bool,
 }
+
+/// The most gaps of one source. With more, something else is wrong than single topics.
+const MAX_GAPS: usize = 10_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Status {
@@ -49,8 +54,7 @@ impl Reporter {
     /// # Errors
     /// When PostgreSQL fails.
     pub async fn load(&self) -> store::Result<()> {
-        let source = self.store.source(&self.source).await?;
-        let gaps = source.map(|source| source.gaps).unwrap_or_default();
+        let gaps = self.store.gaps(&self.source).await?;
         let mut state = self.state();
         for gap in gaps {
             state.gaps.entry(gap.shard.clone()).or_insert(gap);
@@ -83,26 +87,66 @@ impl Reporter {
         state.status.last_envelope_at = at.or(state.status.last_envelope_at);
     }
 
-    /// Reports a gap, or what is being done about it.
-    pub fn gap(&self, gap: Gap) {
+    /// Nothing is wrong any more; the connection stays as it is.
+    pub fn recovered(&self) {
+        let mut state = self.state();
+        if state.status.connected {
+            state.status.error = None;
+        }
+    }
+
+    /// Reports a gap, or what is being done about it. One that is known keeps its earlier beginning and its later end.
+    /// Returns false when there are too many.
+    pub fn gap(&self, mut gap: Gap) -> bool {
+        let mut state = self.state();
+        match state.gaps.get(&gap.shard) {
+            None if state.gaps.len() >= MAX_GAPS => return false,
+            None => {}
+            Some(known) => {
+                if let (Some((from, to)), Some((known_from, known_to))) = (gap.times, known.times) {
+                    let to = to.zip(known_to).map(|(to, known_to)| to.max(known_to));
+                    gap.times = Some((from.min(known_from), to));
+                }
+                if *known == gap {
+                    return true;
+                }
+            }
+        }
+        state.changed.insert(gap.shard.clone());
+        state.gaps.insert(gap.shard.clone(), gap);
+        true
+    }
+
+    /// The gap of the stream, which begins anew each time.
+    pub fn stream_gap(&self, gap: Gap) {
         let mut state = self.state();
         if state.gaps.get(&gap.shard) != Some(&gap) {
-            state.changed.push(gap.shard.clone());
+            state.changed.insert(gap.shard.clone());
             state.gaps.insert(gap.shard.clone(), gap);
         }
     }
 
-    /// Closes the gaps of these shards, where there are any.
-    pub fn close<'a>(&self, shards: impl IntoIterator<Item = &'a str>) {
+    /// The gaps that are open.
+    #[must_use]
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.state().gaps.values().cloned().collect()
+    }
+
+    /// Closes the gaps of these shards that begin at a time or later: all since then has been read.
+    pub fn close(&self, shards: impl IntoIterator<Item = String>, since_ns: u64) {
         let mut state = self.state();
         for shard in shards {
-            if state.gaps.is_empty() {
-                return;
-            }
-            if state.gaps.remove(shard).is_some() {
-                state.changed.push(shard.to_owned());
+            let begins = state.gaps.get(&shard).map(|gap| gap.times.map_or(0, |(from, _)| from));
+            if begins.is_some_and(|begins| begins >= since_ns) {
+                state.gaps.remove(&shard);
+                state.changed.insert(shard);
             }
         }
+    }
+
+    /// Ends reporting: another process reads the source, and what this one knows is old.
+    pub fn retire(&self) {
+        self.state().retired = true;
     }
 
     /// Writes what changed. While the database is away nothing is lost: it is written with the next call.
@@ -122,6 +166,9 @@ impl Reporter {
     async fn write(&self) -> store::Result<()> {
         let (status, open, closed) = {
             let state = self.state();
+            if state.retired {
+                return Ok(());
+            }
             let due = state
                 .reported
                 .as_ref()

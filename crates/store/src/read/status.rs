@@ -145,5 +145,5 @@ const STATUS: &str = "
     (select 4, s.name, g.reason, g.shard, null, g.noticed_at, null, g.from_ns, null, null, g.to_ns,
             g.state, g.sequence_from, g.sequence_to
        from ground.gaps g join ground.sources s on s.id = g.source
-      order by g.noticed_at, g.source, g.shard limit 1000)
+      order by g.shard like 'topic %', g.noticed_at, g.source, g.shard limit 1000)
      order by what, name, at";

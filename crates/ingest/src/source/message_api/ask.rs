@@ -96,19 +96,20 @@ impl Asker {
                     question.rows /= 2;
                     continue;
                 }
-                Cause::TooLarge | Cause::Refused => return Err(error),
-                Cause::Failed => {
-                    failures += 1;
-                    // A node that fails at a harmless query is itself failing.
-                    if failures >= TRIES {
-                        match self.try_once(harmless(), stop).await {
-                            None => return Ok(None),
-                            Some(Ok(_)) => return Err(error),
-                            Some(Err(_)) => self.nodes.leave(&error.url),
-                        }
-                    }
+                Cause::TooLarge | Cause::Refused => failures = TRIES,
+                Cause::Failed | Cause::Unreachable => failures += 1,
+            }
+            // Is it this question? A node, or what stands in front of it, that does not answer a harmless one either is in
+            // trouble itself.
+            if failures >= TRIES {
+                match self.try_once(harmless(), stop).await {
+                    None => return Ok(None),
+                    Some(Ok(_)) => return Err(error),
+                    Some(Err(_)) => {}
                 }
-                Cause::Unreachable => self.nodes.leave(&error.url),
+            }
+            if error.cause != Cause::Failed || failures >= TRIES {
+                self.nodes.leave(&error.url);
             }
             let wait = back_off.next();
             tracing::warn!(%error, retry_in = ?wait, "asking the node again");

@@ -33,6 +33,12 @@ impl Coverage {
         self.whole_until
     }
 
+    /// Up to when the sweep that runs will have made the source whole.
+    #[must_use]
+    pub fn sweep_reaches(&self) -> Option<u64> {
+        self.sweep_reaches
+    }
+
     /// A stream is up and none of its coverage joins what is whole: a sweep must begin now.
     #[must_use]
     pub fn wants_sweep(&self) -> bool {

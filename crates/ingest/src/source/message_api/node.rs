@@ -63,6 +63,8 @@ pub struct Question {
     pub topics: Vec<String>,
     /// Sender's time, inclusive; 0 is the beginning.
     pub start_ns: u64,
+    /// Sender's time, exclusive; 0 is no end.
+    pub end_ns: u64,
     /// Strictly after this row.
     pub after: Option<IndexCursor>,
     /// At most this many rows.
@@ -147,7 +149,7 @@ impl Node {
         let request = QueryRequest {
             content_topics: question.topics,
             start_time_ns: question.start_ns,
-            end_time_ns: 0,
+            end_time_ns: question.end_ns,
             paging_info: Some(PagingInfo {
                 limit: asked,
                 // Never an empty cursor: nodes fail on it.

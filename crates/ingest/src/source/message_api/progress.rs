@@ -7,7 +7,7 @@ use store::Progress;
 /// The names of the shards in `ground.progress`.
 pub(crate) const WHOLE_UNTIL: &str = "whole-until";
 pub(crate) const READ_BACK_TO: &str = "read-back-to";
-const WATCHED_SINCE: &str = "watched-since";
+pub(crate) const WATCHED_SINCE: &str = "watched-since";
 
 /// Nodes of this kind do not number what they relay, so progress is two times of our clock and a position of the log. All
 /// three only grow: the database keeps the greatest value of each.

@@ -2,7 +2,7 @@
 
 mod repairs;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use wire::Verifier;
 use super::Options;
 use super::ask::{Asker, Nodes};
 use super::coverage::{Coverage, Epoch};
-use super::progress::{MessageApiProgress, WHOLE_UNTIL};
+use super::progress::{MessageApiProgress, WATCHED_SINCE, WHOLE_UNTIL};
 use super::sweep::{Ended, MAX_FOLLOWED, Sweeper};
 use super::tail::{Event, Tail};
 use super::watchdog::Watchdog;
@@ -34,8 +34,8 @@ struct Mark {
 
 /// The most marks that are kept while the broker is away. Progress that lags costs duplicates only.
 const MARKS: usize = 4_096;
-/// Stored progress that is further ahead of the clock was written by a clock that was wrong.
-const SKEW_NS: u64 = 300 * 1_000_000_000;
+/// How far clocks may differ.
+const SKEW_NS: i64 = 60 * 1_000_000_000;
 /// The shard under which the gap of the stream is reported.
 const STREAM: &str = "stream";
 
@@ -71,7 +71,12 @@ pub(super) async fn read(
     };
     // Without a reserve a sweep would leave nothing for subscribing again, and there would be no stream for a minute.
     let burst = tools.budget.options().burst;
-    let watchdog = Watchdog::new(asker(burst / 20), tools.known.clone(), tools.outbox.clone());
+    let watchdog = Watchdog::new(
+        asker(burst / 20),
+        tools.known.clone(),
+        tools.outbox.clone(),
+        tools.progress.clone(),
+    );
     let mut reading = Reading {
         sweeper: sweeper(burst / 10),
         reader_back: sweeper(burst / 2),
@@ -107,8 +112,8 @@ pub(super) async fn read(
     read
 }
 
-/// A check of the watchdog: for which stream, since when, and with what result.
-type Watched = (Watchdog, Epoch, u64, Result<Option<usize>>);
+/// A check of the watchdog: of which stream, and with what result.
+type Watched = (Watchdog, Epoch, Result<Option<usize>>);
 
 struct Reading {
     tools: Tools,
@@ -144,7 +149,7 @@ struct Reading {
 
 impl Reading {
     async fn run(&mut self, stop: &CancellationToken) -> Result<()> {
-        if !self.resume(stop).await {
+        if !self.resume(stop).await? {
             return Ok(());
         }
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -169,37 +174,49 @@ impl Reading {
     }
 
     /// Loads the progress of earlier runs, however long that takes; returns false when it was stopped meanwhile.
-    async fn resume(&mut self, stop: &CancellationToken) -> bool {
+    async fn resume(&mut self, stop: &CancellationToken) -> Result<bool> {
         let mut back_off = BackOff::for_services();
         loop {
             let error = match self.load().await {
-                Ok(()) => return true,
+                Ok(()) => return Ok(true),
+                Err(error) if error.class() == store::Class::Fatal => return Err(error.into()),
                 Err(error) => error,
             };
             let wait = back_off.next();
             tracing::warn!(source = self.source(), %error, retry_in = ?wait, "cannot read the progress of the source");
             // The stream is being read already: its events wait in their channel.
             tokio::select! {
-                () = stop.cancelled() => return false,
+                () = stop.cancelled() => return Ok(false),
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
     async fn load(&mut self) -> store::Result<()> {
-        let mut saved = MessageApiProgress::of(&self.tools.progress.load().await?);
-        let now = self.clock.now_ns();
-        if saved.whole_until_ns > now.saturating_add(SKEW_NS) {
-            tracing::warn!(
-                source = self.source(),
-                whole_until_ns = saved.whole_until_ns,
-                now_ns = now,
-                "progress lies in the future: a clock was ahead once. Everything is queried again"
-            );
-            let nothing = Progress { shard: WHOLE_UNTIL.to_owned(), upto: 0 };
-            self.tools.progress.rewind(&[nothing]).await?;
-            saved.whole_until_ns = 0;
+        let stored = self.tools.progress.load().await?;
+        let mut shards = BTreeMap::new();
+        for (shard, (upto, written_at)) in stored {
+            // A time beyond the one at which it was written, by PostgreSQL's clock, is of a clock that was ahead.
+            let written_ns = written_at.timestamp_nanos_opt().unwrap_or(i64::MAX);
+            let is_time = [WHOLE_UNTIL, WATCHED_SINCE].contains(&shard.as_str());
+            let right = match is_time && upto > written_ns.saturating_add(SKEW_NS) {
+                true => written_ns,
+                false => upto,
+            };
+            if right < upto {
+                tracing::warn!(
+                    source = self.source(),
+                    shard,
+                    upto,
+                    right,
+                    "progress was written by a clock that was ahead: it is set back"
+                );
+                let lower = Progress { shard: shard.clone(), upto: right };
+                self.tools.progress.rewind(&[lower]).await?;
+            }
+            shards.insert(shard, right);
         }
+        let saved = MessageApiProgress::of(&shards);
         self.tools.report.load().await?;
         self.saved = saved;
         self.coverage = Coverage::resumed(saved.whole_until_ns);
@@ -272,7 +289,7 @@ impl Reading {
         let interrupted =
             self.up.is_none() || self.sweeping.is_some() || self.coverage.wants_sweep();
         if !interrupted {
-            return self.tools.report.close([STREAM]);
+            return self.tools.report.close([STREAM.to_owned()], 0);
         }
         let (state, reason) = match self.sweeping {
             Some(_) => (
@@ -281,7 +298,7 @@ impl Reading {
             ),
             None => (GapState::Open, "there is no stream"),
         };
-        self.tools.report.gap(Gap {
+        self.tools.report.stream_gap(Gap {
             shard: STREAM.to_owned(),
             state,
             times: Some((self.coverage.whole_until(), None)),
@@ -321,6 +338,9 @@ impl Reading {
                 "stopped before RabbitMQ had confirmed everything; the rest is read again"
             );
         }
+        // Until somebody reads it again, something may be missing.
+        self.up = None;
+        self.report_gap();
         self.tools.report.disconnected(None);
         self.tools.report.flush().await;
     }

@@ -124,14 +124,14 @@ impl Sweeper {
         stop: &CancellationToken,
     ) -> Result<Ended> {
         let mut work = vec![Question { topics: chunk, start_ns: from_ns, ..Question::default() }];
-        let mut last = Ticket::default();
+        let (mut last, mut complete) = (Ticket::default(), Vec::new());
         while let Some(question) = work.pop() {
             let answer = match self.asker.ask(question.clone(), stop).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return Ok(Ended::Cancelled),
                 // Anyone can make up a topic; one that the node cannot answer about must not hide its neighbours.
                 Err(error) => {
-                    work.extend(self.without_culprit(question, &error));
+                    work.extend(self.without_culprit(question, error)?);
                     continue;
                 }
             };
@@ -145,48 +145,70 @@ impl Sweeper {
             let records = answer.envelopes.into_iter().map(Into::into);
             last = self.outbox.put(records, stop).await?.max(last);
             self.outbox.confirmed(previous).await?;
+            self.check_overflow(followed).await?;
             match answer.next {
                 Some(next) => work.push(Question { after: Some(next), ..question }),
-                None => self.report.close(
-                    question
-                        .topics
-                        .iter()
-                        .map(|topic| shard_of(topic))
-                        .collect::<Vec<_>>()
-                        .iter()
-                        .map(String::as_str),
-                ),
+                None => complete.extend(question.topics),
             }
         }
         self.outbox.confirmed(last).await?;
+        self.report.close(complete.iter().map(|topic| shard_of(topic)), from_ns);
         Ok(Ended::Complete)
     }
 
-    /// The queries that replace one that a node does not answer: its halves. A single topic that it does not answer
+    /// Wallets and pairs for which there was no room are asked for by this sweep if the index knows them; else there must
+    /// be another one.
+    async fn check_overflow(&self, followed: &mut Followed) -> Result<()> {
+        let (accounts, topics) = followed.beyond();
+        let any = !accounts.is_empty() || !topics.is_empty();
+        if any && !followed.overflowed {
+            followed.overflowed = self.known.lacks(&accounts, &topics).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the topics of gaps again, each from where its gap begins.
+    pub(crate) async fn repair(&self, stop: &CancellationToken) -> Result<()> {
+        let gaps = self.report.gaps();
+        let topics = gaps.iter().filter_map(|gap| {
+            let (from, _) = gap.times?;
+            Some((gap.shard.strip_prefix(TOPIC)?.to_owned(), from))
+        });
+        for (topic, from_ns) in topics.take(QUERY_TOPICS) {
+            let asked = self.ask_chunk(vec![topic], from_ns, &mut Followed::closed(), stop).await?;
+            if asked == Ended::Cancelled {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What to ask instead of a question that a node does not answer: its halves. A single topic that it does not answer
     /// about is a gap.
-    fn without_culprit(&self, mut question: Question, error: &NodeError) -> Vec<Question> {
+    fn without_culprit(&self, mut question: Question, error: NodeError) -> Result<Vec<Question>> {
         if question.topics.len() > 1 {
             let second = question.topics.split_off(question.topics.len() / 2);
             let second = Question { topics: second, ..question.clone() };
-            return vec![second, question];
+            return Ok(vec![second, question]);
         }
-        if let Some(topic) = question.topics.first() {
-            tracing::warn!(topic, %error, "the node does not answer about a topic: this is a gap");
-            let from =
-                question.after.as_ref().map_or(question.start_ns, |after| after.sender_time_ns);
-            self.report.gap(Gap {
-                shard: shard_of(topic),
-                // What is refused today may be answered by another version of the node; every sweep queries it again.
-                state: match error.cause {
-                    Cause::Refused => GapState::Unrepairable,
-                    _ => GapState::Open,
-                },
-                times: Some((from, None)),
-                sequences: None,
-                reason: error.to_string(),
-            });
+        let Some(topic) = question.topics.first() else { return Ok(Vec::new()) };
+        tracing::warn!(topic, %error, "the node does not answer about a topic: this is a gap");
+        let gap = Gap {
+            shard: shard_of(topic),
+            // What is refused today may be answered by another version of the node: it is asked for again.
+            state: match error.cause {
+                Cause::Refused => GapState::Unrepairable,
+                _ => GapState::Open,
+            },
+            times: Some((question.start_ns, None)),
+            sequences: None,
+            reason: error.to_string(),
+        };
+        match self.report.gap(gap) {
+            true => Ok(Vec::new()),
+            // So many cannot be the fault of topics.
+            false => Err(error.into()),
         }
-        Vec::new()
     }
 
     /// Reads topics back to their beginning that were first seen after this position, with the derivable topics of the
@@ -229,10 +251,12 @@ impl Sweeper {
 
 /// The shard under which a gap of one topic is reported.
 fn shard_of(topic: &str) -> String {
-    format!("topic {topic}")
+    format!("{TOPIC}{topic}")
 }
 
-/// The topics of a wallet that are queried to close a gap. The first sweep closes none: it reads all of history.
+const TOPIC: &str = "topic ";
+
+/// What a wallet is asked for when a gap is closed. The first sweep of all closes none: it looks at all of history.
 fn asked_of(account: Address, from_ns: u64) -> impl Iterator<Item = String> {
     let private_store = (from_ns > 0).then(|| private_store_of(account));
     topics_of(account).into_iter().chain(private_store)
@@ -248,6 +272,7 @@ struct Followed {
     accounts: HashSet<Address>,
     pairs: HashSet<(Address, Address)>,
     waiting: Vec<String>,
+    beyond: (Vec<Address>, Vec<String>),
 }
 
 impl Followed {
@@ -265,10 +290,14 @@ impl Followed {
             return;
         }
         let Some(edge) = edge(envelope, verifier) else { return };
+        let pair = (edge.sender.min(edge.recipient), edge.sender.max(edge.recipient));
         if self.accounts.len() + self.pairs.len() >= self.most {
-            let known =
-                self.accounts.contains(&edge.sender) && self.accounts.contains(&edge.recipient);
-            self.overflowed |= !known;
+            let new =
+                [edge.sender, edge.recipient].into_iter().filter(|a| !self.accounts.contains(a));
+            self.beyond.0.extend(new);
+            if !edge.invitation && !self.pairs.contains(&pair) {
+                self.beyond.1.push(topic::name::direct_message(pair.0, pair.1));
+            }
             return;
         }
         for account in [edge.sender, edge.recipient] {
@@ -276,10 +305,14 @@ impl Followed {
                 self.waiting.extend(asked_of(account, self.from_ns));
             }
         }
-        let pair = (edge.sender.min(edge.recipient), edge.sender.max(edge.recipient));
         if !edge.invitation && self.pairs.insert(pair) {
             self.waiting.push(topic::name::direct_message(pair.0, pair.1));
         }
+    }
+
+    /// Wallets, and topics of pairs, for which there was no room since the last call.
+    fn beyond(&mut self) -> (Vec<Address>, Vec<String>) {
+        std::mem::take(&mut self.beyond)
     }
 
     fn take(&mut self) -> Vec<String> {
@@ -292,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_wallets_than_one_pass_follows_ask_for_another_pass() {
+    fn wallets_for_which_there_is_no_room_are_not_dropped() {
         let envelopes = crate::source::message_api::tests::invitations();
         let verifier = Verifier::default();
         let note_all = |most| {
@@ -302,10 +335,9 @@ mod tests {
         };
         let all = note_all(usize::MAX);
         assert!(all.accounts.len() > 4 && !all.overflowed);
-        let some = note_all(4);
-        assert!(some.overflowed && some.accounts.len() + some.pairs.len() < 8);
-        // What is known already is no reason for another pass.
-        let exactly = note_all(all.accounts.len() + all.pairs.len());
-        assert!(!exactly.overflowed);
+        let mut some = note_all(4);
+        assert!(!some.beyond().0.is_empty() && some.accounts.len() + some.pairs.len() < 8);
+        let mut exactly = note_all(all.accounts.len() + all.pairs.len());
+        assert_eq!(exactly.beyond(), (Vec::new(), Vec::new()));
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Event {
 /// Envelopes looked at in one go.
 const BURST: usize = 256;
 const MARK_EVERY: Duration = Duration::from_secs(1);
+/// Places in the channel of events that marks leave free.
+const RESERVED: usize = 16;
 /// A stream that lived this long is opened again at once when it ends.
 const LIVED: Duration = Duration::from_secs(10);
 /// How long to wait for a node that does not confirm the registration of the subscription.
@@ -65,9 +67,10 @@ impl Tail {
             if !self.budget.spend(1, &stop).await {
                 return Ok(());
             }
+            let node = self.nodes.current().clone();
             let opened = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                opened = self.nodes.current().subscribe_all() => opened,
+                opened = node.subscribe_all() => opened,
             };
             let wait = match opened {
                 Ok(subscription) => {
@@ -88,6 +91,10 @@ impl Tail {
                     metrics::counter!("xmtp_indexer_stream_ends_total", "source" => source.clone())
                         .increment(1);
                     let _ = self.events.send(Event::Ended { epoch, why }).await;
+                    // One that hangs up at once, or leaves envelopes out, may have a better neighbour.
+                    if lived < LIVED || *self.distrusted.borrow() >= epoch {
+                        self.nodes.leave(node.url());
+                    }
                     if lived >= LIVED {
                         back_off.reset();
                         Duration::ZERO
@@ -180,6 +187,10 @@ impl Tail {
     /// A stream that delivers nothing proves nothing, so only envelopes make marks. The next mark replaces one for which there is
     /// no room.
     fn mark(&self, epoch: Epoch, alive: &mut Option<(u64, DateTime<Utc>)>) {
+        // There is always room for the beginning and the end of a stream.
+        if self.events.capacity() <= RESERVED {
+            return;
+        }
         if let Some((time_ns, last_envelope_at)) = alive.take() {
             let ticket = self.outbox.last_sent();
             let mark = Event::Alive { epoch, time_ns, ticket, last_envelope_at };

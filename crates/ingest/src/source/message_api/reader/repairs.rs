@@ -1,6 +1,6 @@
 //! Queries beside the stream of a source: sweeps, reading back, the comparison of a silent stream.
 
-use store::Position;
+use store::{Gap, GapState, Position};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -8,6 +8,8 @@ use super::{Reading, Watched};
 use crate::error::{Error, Result};
 use crate::source::message_api::sweep::{Ended, Sweeper};
 
+/// The shard of what no sweep can ask for.
+const UNNAMED: &str = "unnamed";
 /// Rounds of reading back in one go, two hundred topics each.
 const READ_BACK_ROUNDS: usize = 20;
 
@@ -44,12 +46,29 @@ impl Reading {
             && now.duration_since(self.alive_at) >= self.options.silence
             && let Some(mut watchdog) = self.watchdog.take()
         {
-            let (stop, time_ns) = (self.asking.clone(), self.clock.now_ns());
-            let since = self.before(self.coverage.whole_until());
+            let stop = self.asking.clone();
+            let span = (self.before(self.coverage.whole_until()), self.clock.now_ns());
             self.watching = Some(tokio::spawn(async move {
-                let checked = watchdog.check(since, &stop).await;
-                (watchdog, epoch, time_ns, checked)
+                let checked = watchdog.check(span, &stop).await;
+                (watchdog, epoch, checked)
             }));
+        }
+    }
+
+    /// What a sweep cannot ask for: topics whose whole life fell into the span, and whose names follow from nothing.
+    fn report_unnamed(&self) {
+        let (from, to) = (self.coverage.whole_until(), self.coverage.sweep_reaches());
+        // The first sweep of all looks at history, which is a crawl's business.
+        if let Some(to) = to.filter(|_| from > 0) {
+            self.tools.report.gap(Gap {
+                shard: UNNAMED.to_owned(),
+                state: GapState::Unrepairable,
+                times: Some((from, Some(to))),
+                sequences: None,
+                reason: "while there was no stream, topics may have begun and ended whose names nobody knows, and what a \
+                         node does not store may have passed; another source may have them"
+                    .to_owned(),
+            });
         }
     }
 
@@ -62,8 +81,10 @@ impl Reading {
     pub(super) fn swept(&mut self, swept: Result<Ended>) -> Result<()> {
         match swept {
             Ok(Ended::Complete) => {
+                self.report_unnamed();
                 self.coverage.swept();
                 self.back_off.reset();
+                self.tools.report.recovered();
                 tracing::info!(source = self.source(), "the sweep is complete");
             }
             Ok(Ended::Again) => {
@@ -88,6 +109,7 @@ impl Reading {
         self.read_back_at = Instant::now() + self.options.read_back_every;
         match read_back {
             Ok(reached) => {
+                self.tools.report.recovered();
                 let reached = reached.and_then(|position| u64::try_from(position.0).ok());
                 self.read_back_to = reached.unwrap_or(0).max(self.read_back_to);
                 Ok(())
@@ -96,16 +118,12 @@ impl Reading {
         }
     }
 
-    pub(super) fn watched(&mut self, (watchdog, epoch, time_ns, checked): Watched) -> Result<()> {
+    pub(super) fn watched(&mut self, (watchdog, epoch, checked): Watched) -> Result<()> {
         self.watchdog = Some(watchdog);
         self.alive_at = Instant::now();
         match checked {
-            Ok(Some(0)) => {
-                // The silence is proven up to the time of the query.
-                let ticket = self.tools.outbox.last_sent();
-                self.mark(epoch, time_ns, ticket);
-                Ok(())
-            }
+            // A sample without anything new is no proof that there is nothing: progress stays.
+            Ok(Some(0) | None) => Ok(()),
             Ok(Some(missing)) => {
                 tracing::warn!(
                     source = self.source(),
@@ -117,7 +135,6 @@ impl Reading {
                 self.distrust.send_replace(epoch);
                 Ok(())
             }
-            Ok(None) => Ok(()),
             Err(error) => {
                 self.failed(error, "the stream cannot be compared with what the node stores")
             }
@@ -145,6 +162,7 @@ async fn read_back(
     watched_since_ns: u64,
     stop: &CancellationToken,
 ) -> Result<Option<Position>> {
+    sweeper.repair(stop).await?;
     let mut reached = None;
     for _ in 0..READ_BACK_ROUNDS {
         match sweeper.read_back(reached.unwrap_or(after), watched_since_ns, stop).await {
