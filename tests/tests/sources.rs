@@ -217,7 +217,7 @@ async fn an_answer_that_a_node_cannot_give_is_a_gap_and_hides_nothing_else() {
     let shard = format!("topic {bad}");
     let gap = scene.gap(&shard).await;
     assert_eq!(gap.state, GapState::Open);
-    assert!(gap.reason.contains("a fault that was asked for"), "{}", gap.reason);
+    assert!(gap.reason.contains("a fault that was injected"), "{}", gap.reason);
     // The node is healed: the gap is read from where it began, and closed. A sweep since then would not do.
     node.fail_at(&bad, false);
     node.drop_streams();
