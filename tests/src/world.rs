@@ -39,8 +39,8 @@ pub struct Running {
 pub struct Progress {
     /// Envelopes that a reader may see.
     pub visible: u64,
-    /// Envelopes that wait in the queue, or are being taken from it.
-    pub queued: u64,
+    /// Pages of envelopes in the queue, with those that a worker holds; `None` when the broker does not answer.
+    pub queued_pages: Option<u64>,
     /// Envelopes that were put aside.
     pub parked: u64,
     /// How far the slowest derived table is behind.
@@ -164,14 +164,15 @@ pub async fn announced(folder: &Folder, program: &mut Program) -> Running {
 
 /// How far everything is, asked through GraphQL; `None` when it does not answer.
 pub async fn progress(graph: &Graph) -> Option<Progress> {
-    let query = "{ status { envelopeCount projections { lag rebuilding } queue { depth unacknowledged parked } } }";
+    let query = "{ status { envelopeCount projections { lag rebuilding } queue { answering depth unacknowledged parked } } }";
     let answer = graph.try_ask(query, Value::Null).await.ok()?;
     let status = &answer["data"]["status"];
     let number = |value: &Value| value.as_str().unwrap().parse::<u64>().unwrap();
     let queue = &status["queue"];
     Some(Progress {
         visible: number(&status["envelopeCount"]),
-        queued: number(&queue["depth"]) + number(&queue["unacknowledged"]),
+        queued_pages: (queue["answering"] == true)
+            .then(|| number(&queue["depth"]) + number(&queue["unacknowledged"])),
         parked: number(&queue["parked"]),
         lag: status["projections"].as_array()?.iter().map(|p| number(&p["lag"])).max()?,
         rebuilding: status["projections"].as_array()?.iter().any(|p| p["rebuilding"] == true),
@@ -190,8 +191,9 @@ pub async fn settled(
     let seen = until(&what, limit, async || {
         check();
         last = progress(graph).await.or(last);
-        let done =
-            |p: &Progress| p.visible >= envelopes && p.queued == 0 && p.lag == 0 && !p.rebuilding;
+        let done = |p: &Progress| {
+            p.visible >= envelopes && p.queued_pages == Some(0) && p.lag == 0 && !p.rebuilding
+        };
         last.filter(done)
     })
     .await;

@@ -30,7 +30,7 @@ const BACKLOG: usize = 2_000;
 /// Those who have to catch up when they were away.
 const WRITERS: [Part; 3] = [Part::Pull, Part::Index, Part::Project];
 /// Pairs of a run that does not try all of them.
-const PAIRS: usize = 12;
+const PAIRS: usize = 9;
 
 /// What the pipeline is at when the fault comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,9 +132,11 @@ struct Scene {
 impl Scene {
     async fn start(seed: u64) -> Scene {
         let node = Devnet::start(Options::default(), CancellationToken::new()).await.unwrap();
-        // Clocks are exact here, so a sweep need not go far back.
+        // Clocks are exact here, so a sweep need not go far back. A database that is killed forgets the names that were derived
+        // last, until they are derived again: such topics are read back, and nobody has to wait a minute for it here.
+        let options = "{ sweep_overlap_seconds = 5, read_back_seconds = 5 }";
         let settings = format!(
-            "[[sources]]\nname = \"node\"\nkind = \"message-api\"\nurl = \"{}\"\noptions = {{ sweep_overlap_seconds = 5 }}\n",
+            "[[sources]]\nname = \"node\"\nkind = \"message-api\"\nurl = \"{}\"\noptions = {options}\n",
             node.grpc_url()
         );
         let parts = Parts::start(&settings).await;
@@ -270,7 +272,7 @@ impl Scene {
             if let Some(seen) = last {
                 assert_eq!(seen.parked, 0, "{seen:?}");
                 assert!(seen.visible <= sent, "more than the {sent} that were sent: {seen:?}");
-                if seen.visible == sent && seen.queued == 0 && seen.lag == 0 {
+                if seen.visible == sent && seen.queued_pages == Some(0) && seen.lag == 0 {
                     return;
                 }
             }

@@ -85,7 +85,7 @@ pub(crate) async fn all_that_can_be_known(
             .copied()
             .collect();
         let lost = missing.difference(&excused).count();
-        let settled = progress.queued == 0 && progress.lag == 0;
+        let settled = progress.queued_pages == Some(0) && progress.lag == 0;
         // Every topic that is known was read from its beginning, by both.
         let read_back = database.number(READ_BACK).await == 2;
         if lost == 0 && settled && repaired && read_back && progress.visible == log.len() as u64 {
