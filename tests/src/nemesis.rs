@@ -78,8 +78,7 @@ impl Role {
                     // Before it listens for signals it has begun nothing; before it has begun, it says so.
                     status.success()
                         || status.signal() == Some(15) && log.is_empty()
-                        || cause
-                            .is_some_and(|cause| cause.starts_with("error: told to stop while")),
+                        || cause.is_some_and(|cause| cause.starts_with("error: stopped while")),
                     "{:?} was told to stop and failed ({status}):\n{}",
                     self.arguments,
                     self.program.tail()
