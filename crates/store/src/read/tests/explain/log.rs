@@ -22,10 +22,10 @@ macro_rules! partitions {
             };
             plan::listen();
             let _ = $ask.await;
-            let heard = plan::heard();
+            let recorded = plan::recorded();
             $at.close().await.unwrap();
-            assert_eq!(heard.len(), 1, "{}", stringify!($ask));
-            let plan = plan::plan(&$readers, &heard[0], false).await;
+            assert_eq!(recorded.len(), 1, "{}", stringify!($ask));
+            let plan = plan::plan(&$readers, &recorded[0], false).await;
             assert!(!plan.relations.is_empty());
             let log = plan.relations.into_iter().filter(|name| name.starts_with("envelopes_"));
             let mut log: Vec<String> = log.collect();

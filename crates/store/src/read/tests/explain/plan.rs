@@ -8,34 +8,34 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::super::super::{statement::Statement, value::Value};
 use crate::database::Store;
 
-/// A statement that was not sent.
+/// A statement that was recorded instead of being sent.
 #[derive(Clone, Debug)]
-pub(super) struct Heard {
+pub(super) struct Recorded {
     pub(super) text: String,
     types: String,
     values: String,
 }
 
 thread_local! {
-    static HEARD: RefCell<Option<Vec<Heard>>> = const { RefCell::new(None) };
+    static RECORDED: RefCell<Option<Vec<Recorded>>> = const { RefCell::new(None) };
 }
 
-/// From now on, statements of this thread are kept and not sent.
+/// From now on, statements of this thread are recorded and not sent.
 pub(super) fn listen() {
-    HEARD.set(Some(Vec::new()));
+    RECORDED.set(Some(Vec::new()));
 }
 
-/// What was kept since.
-pub(super) fn heard() -> Vec<Heard> {
-    HEARD.take().unwrap_or_default()
+/// Stops recording; returns the recorded statements.
+pub(super) fn recorded() -> Vec<Recorded> {
+    RECORDED.take().unwrap_or_default()
 }
 
-/// Is this statement kept instead of being sent?
+/// Records this statement if statements are being recorded; returns whether it did.
 pub(crate) fn keeps(statement: &Statement) -> bool {
-    HEARD.with_borrow_mut(|heard| {
-        let Some(heard) = heard else { return false };
+    RECORDED.with_borrow_mut(|recorded| {
+        let Some(recorded) = recorded else { return false };
         let (types, values): (Vec<_>, Vec<_>) = statement.values.iter().map(literal).unzip();
-        heard.push(Heard {
+        recorded.push(Recorded {
             text: statement.text.to_string(),
             types: types.join(", "),
             values: values.join(", "),
@@ -85,18 +85,18 @@ pub(super) struct Plan {
 }
 
 /// The plan that a reader's session would keep for this text: made before any value is known.
-pub(super) async fn plan(readers: &Store, heard: &Heard, execute: bool) -> Plan {
+pub(super) async fn plan(readers: &Store, recorded: &Recorded, execute: bool) -> Plan {
     let mut connection = readers.connection().await.unwrap();
-    let Heard { text, types, values } = heard;
+    let Recorded { text, types, values } = recorded;
     let types = if types.is_empty() { String::new() } else { format!("({types})") };
     let values = if values.is_empty() { String::new() } else { format!("({values})") };
     let analyze = if execute { "analyze, timing off, " } else { "" };
     let mut send =
         async |text: String| sqlx::raw_sql(AssertSqlSafe(text)).fetch_all(&mut *connection).await;
-    send(format!("prepare heard {types} as {text}")).await.unwrap();
-    let told = send(format!("explain ({analyze}format json) execute heard{values}")).await;
-    send("deallocate heard".to_owned()).await.unwrap();
-    let rows = match told {
+    send(format!("prepare recorded {types} as {text}")).await.unwrap();
+    let answer = send(format!("explain ({analyze}format json) execute recorded{values}")).await;
+    send("deallocate recorded".to_owned()).await.unwrap();
+    let rows = match answer {
         Ok(rows) => rows,
         Err(error)
             if error.as_database_error().is_some_and(|e| e.code().as_deref() == Some("57014")) =>

@@ -77,31 +77,31 @@ impl Readers {
             let at = at.unwrap();
             plan::listen();
             let answer = ask(&at).await;
-            let heard = plan::heard();
+            let recorded = plan::recorded();
             at.close().await.unwrap();
-            let Some(heard) = heard.first() else {
+            let Some(recorded) = recorded.first() else {
                 // The snapshot knows already.
                 assert!(answer.is_ok(), "{question}");
                 continue;
             };
             let execute = ways.filter(|_| !single && sifts.is_none());
-            if !self.planned.insert(heard.text.clone()) && execute.is_none() {
+            if !self.planned.insert(recorded.text.clone()) && execute.is_none() {
                 continue;
             }
-            let plan = plan::plan(&self.store, heard, execute.is_some()).await;
+            let plan = plan::plan(&self.store, recorded, execute.is_some()).await;
             if method != "messages_at"
                 && let Some(relation) =
                     plan.relations.iter().find(|name| name.starts_with("envelopes_"))
             {
-                panic!("{question} reads the log ({relation}): {}", heard.text);
+                panic!("{question} reads the log ({relation}): {}", recorded.text);
             }
             for relation in plan.whole.iter().filter(|relation| self.big.contains(*relation)) {
                 if let Some(counts) = counts {
                     self.counting.insert(counts);
                     continue;
                 }
-                let told = format!("{relation}: {}", heard.text);
-                self.whole.entry(question.clone()).or_insert(told);
+                let reading = format!("{relation}: {}", recorded.text);
+                self.whole.entry(question.clone()).or_insert(reading);
             }
             if execute.is_some_and(|ways| plan.touched > ways * SEEK * u64::from(LIMIT + 1)) {
                 let most = self.sifts.entry(question.clone()).or_default();
