@@ -33,6 +33,8 @@ impl Services {
     fn run(data: &Path, arguments: &[&str]) -> Services {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xmtp-indexer"));
         command.args(arguments).arg("--data-dir").arg(data).env("RUST_LOG", "warn");
+        // With addresses of its own, `up` starts no services.
+        command.env_remove("DATABASE_URL").env_remove("AMQP_URL");
         Services(command.stdout(Stdio::null()).spawn().unwrap())
     }
 
