@@ -66,7 +66,7 @@ impl Role {
             let log = self.program.log();
             let cause = log.lines().rev().find(|line| line.starts_with("error: "));
             match (self.end, cause) {
-                (End::Failed, Some(cause)) if status.code() == Some(1) => {
+                (End::Failed, Some(cause)) if matches!(status.code(), Some(1 | 2)) => {
                     eprintln!("{:?} ended: {cause}", self.arguments);
                 }
                 (End::Failed, _) => panic!(
