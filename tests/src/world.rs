@@ -84,9 +84,16 @@ impl World {
         self.running.database_url.as_deref().unwrap()
     }
 
-    /// Where its broker is.
-    pub fn amqp_url(&self) -> &str {
-        self.running.amqp_url.as_deref().unwrap()
+    /// Where its broker is. During its first start that is not announced yet.
+    pub async fn amqp_url(&mut self) -> String {
+        if self.running.amqp_url.is_none() {
+            let (up, folder) = (&mut self.up, &self.folder);
+            self.running = until("the broker is announced", LONG, async || {
+                Some(announced(folder, up).await).filter(|running| running.amqp_url.is_some())
+            })
+            .await;
+        }
+        self.running.amqp_url.clone().unwrap()
     }
 
     /// Its folder.

@@ -96,7 +96,7 @@ async fn each_is_taken_as_wanted_and_none_is_lost() {
     world.takes_in().await;
 
     // Hostile ones and good ones side by side, in one page after another.
-    let mut sent = publish(&world, &hostile, good).await;
+    let mut sent = publish(&mut world, &hostile, good).await;
     let (imported, refused) = import(&world, &lines);
     sent += imported.len();
     accounted(&world, sent).await;
@@ -125,8 +125,8 @@ fn label(row: &Value) -> &str {
     row["label"].as_str().unwrap()
 }
 
-async fn publish(world: &World, hostile: &[Sent], good: &[Envelope]) -> usize {
-    let queue = Queue::connect(world.amqp_url(), Names::default(), "local").await.unwrap();
+async fn publish(world: &mut World, hostile: &[Sent], good: &[Envelope]) -> usize {
+    let queue = Queue::connect(&world.amqp_url().await, Names::default(), "local").await.unwrap();
     let stop = CancellationToken::new();
     let (publisher, task) = Publisher::start(queue, PublisherOptions::default(), stop);
     let mut good = good.chunks(50);
