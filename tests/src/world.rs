@@ -1,6 +1,6 @@
 //! The program at work: `up` on a folder of its own, its GraphQL, and what it says about itself.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -155,6 +155,23 @@ pub fn start_up(folder: &Folder, arguments: &[&str], variables: &[(&str, &str)])
     let mut all = vec!["up", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
     all.extend(arguments);
     Program::start(folder.path(), &all, variables)
+}
+
+/// Starts `serve` on the data of a folder, with more arguments, and waits until it listens. Returns its address, too.
+pub async fn start_serve(folder: &Folder, more: &[&str]) -> (Program, Graph, SocketAddr) {
+    let data = folder.data();
+    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+    let arguments = [&arguments[..], more].concat();
+    let mut serve = Program::start(folder.path(), &arguments, &[]);
+    let url = until("`serve` prints its address", LONG, async || {
+        serve.must_run();
+        let printed = serve.printed();
+        Some(printed.split_whitespace().find(|word| word.contains("/graphql"))?.to_owned())
+    })
+    .await;
+    let url = url.trim_end_matches("/graphql");
+    let address = url.trim_start_matches("http://").parse().unwrap();
+    (serve, Graph::at(url), address)
 }
 
 /// Waits for a program to announce where everything is.

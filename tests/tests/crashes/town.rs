@@ -16,7 +16,7 @@ use tests::{
     nodes::Death,
     patience::{LONG, until},
     program::Program,
-    world::announced,
+    world::{announced, start_serve},
 };
 
 use super::knowable::safe_until;
@@ -61,15 +61,7 @@ impl Town {
             (Target::Project, role(&["project"])),
         ]);
         let second_worker = role(&["index"]);
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data];
-        let mut serve = Program::start(folder.path(), &serve, &[]);
-        let url = until("`serve` tells where it is", LONG, async || {
-            serve.must_run();
-            let printed = serve.printed();
-            Some(printed.split_whitespace().find(|word| word.contains("/graphql"))?.to_owned())
-        })
-        .await;
-        let graph = Graph::at(url.trim_end_matches("/graphql"));
+        let (serve, graph, _) = start_serve(&folder, &[]).await;
         until("the nodes' streams are open", LONG, async || {
             let answer = graph.try_ask("{ status { sources { connected } } }", Value::Null).await;
             let sources = answer.ok()?["data"]["status"]["sources"].as_array()?.clone();

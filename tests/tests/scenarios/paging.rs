@@ -12,9 +12,9 @@ use tests::{
     folder::Folder,
     graphql::Graph,
     nemesis::Role,
-    patience::{LONG, until},
+    patience::LONG,
     program::{Program, succeed},
-    world::announced,
+    world::{announced, start_serve},
 };
 use tokio::sync::watch;
 
@@ -51,15 +51,7 @@ async fn who_pages_forward_beside_many_writers_sees_each_once() {
         succeed(folder.path(), &import, &[]);
     }
 
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data];
-    let mut serve = Program::start(folder.path(), &arguments, &[]);
-    let url = until("`serve` tells where it is", LONG, async || {
-        serve.must_run();
-        let printed = serve.printed();
-        Some(printed.split_whitespace().find(|word| word.contains("/graphql"))?.to_owned())
-    })
-    .await;
-    let graph = Graph::at(url.trim_end_matches("/graphql"));
+    let (mut serve, graph, _) = start_serve(&folder, &[]).await;
     let wanted = distinct.len();
     // How many invitations there are is known when all of them are visible.
     let (invitations, goal) = watch::channel(usize::MAX);

@@ -13,7 +13,7 @@ use tests::{
     patience::{LONG, until},
     program::{Program, succeed},
     tables::Database,
-    world::announced,
+    world::{announced, start_serve},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -185,15 +185,7 @@ impl Scene {
         append(&store, &capture::envelopes("legacy-a/envelopes.ndjson.gz")).await;
         let config = store::projector::Config::default();
         Projector::new(store.clone(), Arc::default(), config).catch_up().await.unwrap();
-        let serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data];
-        let mut serve = Program::start(folder.path(), &serve, &[]);
-        let url = until("`serve` tells where it is", LONG, async || {
-            serve.must_run();
-            let printed = serve.printed();
-            Some(printed.split_whitespace().find(|word| word.contains("/graphql"))?.to_owned())
-        })
-        .await;
-        let graph = Graph::at(url.trim_end_matches("/graphql"));
+        let (serve, graph, _) = start_serve(&folder, &[]).await;
         let database = Database::connect(running.database_url.as_deref().unwrap()).await;
         Scene {
             folder,

@@ -1,7 +1,7 @@
 //! What is hostile is refused by the program as it is run: by HTTP and over sockets, without a word about the inside and
 //! without repeating what was sent. What that costs is told by the benchmark `hostile`.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
 use bench::hostile::{Attack, inputs::Due};
 use serde_json::Value;
@@ -9,10 +9,8 @@ use store::{Page, Projector, Store};
 use tests::{
     capture,
     folder::Folder,
-    graphql::Graph,
-    patience::{LONG, until},
     program::{Program, succeed},
-    world::announced,
+    world::{announced, start_serve},
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,18 +35,8 @@ async fn what_is_hostile_is_refused_and_others_are_served() {
     Projector::new(store, Arc::default(), config).catch_up().await.unwrap();
 
     // A body that stalls is waited for; not ten seconds here.
-    let arguments = ["serve", "--listen", "127.0.0.1:0", "--data-dir", data];
-    let arguments = [&arguments[..], &["--set", "api.body_timeout_seconds=1"]].concat();
-    let mut serve = Program::start(folder.path(), &arguments, &[]);
-    let url = until("`serve` tells where it is", LONG, async || {
-        serve.must_run();
-        let printed = serve.printed();
-        Some(printed.split_whitespace().find(|word| word.contains("/graphql"))?.to_owned())
-    })
-    .await;
-    let url = url.trim_end_matches("/graphql");
-    let address: SocketAddr = url.trim_start_matches("http://").parse().unwrap();
-    let graph = Graph::at(url);
+    let stalled = ["--set", "api.body_timeout_seconds=1"];
+    let (mut serve, graph, address) = start_serve(&folder, &stalled).await;
     let usual = graph.ask("{ status { envelopeCount } }", Value::Null).await;
 
     let mut wrong = Vec::new();

@@ -96,34 +96,25 @@ impl Reporter {
     }
 
     /// Reports a gap, or what is being done about it. One that is known keeps its earlier beginning and its later end.
-    /// Returns false when there are too many.
-    pub fn gap(&self, mut gap: Gap) -> bool {
+    pub fn gap(&self, mut gap: Gap) {
         let mut state = self.state();
-        match state.gaps.get(&gap.shard) {
-            None if state.gaps.len() >= MAX_GAPS => return false,
-            None => {}
-            Some(known) => {
-                if let (Some((from, to)), Some((known_from, known_to))) = (gap.times, known.times) {
-                    let to = to.zip(known_to).map(|(to, known_to)| to.max(known_to));
-                    gap.times = Some((from.min(known_from), to));
-                }
-                if *known == gap {
-                    return true;
-                }
+        if let Some(known) = state.gaps.get(&gap.shard) {
+            if let (Some((from, to)), Some((known_from, known_to))) = (gap.times, known.times) {
+                let to = to.zip(known_to).map(|(to, known_to)| to.max(known_to));
+                gap.times = Some((from.min(known_from), to));
+            }
+            if *known == gap {
+                return;
             }
         }
         state.changed.insert(gap.shard.clone());
         state.gaps.insert(gap.shard.clone(), gap);
-        true
     }
 
-    /// The gap of the stream, which begins anew each time.
-    pub fn stream_gap(&self, gap: Gap) {
-        let mut state = self.state();
-        if state.gaps.get(&gap.shard) != Some(&gap) {
-            state.changed.insert(gap.shard.clone());
-            state.gaps.insert(gap.shard.clone(), gap);
-        }
+    /// True with so many gaps that something else is wrong than single topics.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.state().gaps.len() >= MAX_GAPS
     }
 
     /// The gaps that are open.
@@ -153,8 +144,11 @@ impl Reporter {
     pub async fn flush(&self) {
         match tokio::time::timeout(PATIENCE, self.write()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => {
+            Ok(Err(error)) if error.is_transient() => {
                 tracing::debug!(source = self.source, %error, "cannot report the status of a source");
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(source = self.source, %error, "cannot report the status of a source");
             }
             Err(_) => tracing::debug!(
                 source = self.source,

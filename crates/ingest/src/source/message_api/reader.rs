@@ -298,7 +298,7 @@ impl Reading {
             ),
             None => (GapState::Open, "there is no stream"),
         };
-        self.tools.report.stream_gap(Gap {
+        self.tools.report.gap(Gap {
             shard: STREAM.to_owned(),
             state,
             times: Some((self.coverage.whole_until(), None)),

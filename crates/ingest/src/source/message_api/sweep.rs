@@ -192,6 +192,9 @@ impl Sweeper {
             return Ok(vec![second, question]);
         }
         let Some(topic) = question.topics.first() else { return Ok(Vec::new()) };
+        if self.report.is_full() {
+            return Err(error.into());
+        }
         tracing::warn!(topic, %error, "the node does not answer about a topic: this is a gap");
         let gap = Gap {
             shard: shard_of(topic),
@@ -204,11 +207,8 @@ impl Sweeper {
             sequences: None,
             reason: error.to_string(),
         };
-        match self.report.gap(gap) {
-            true => Ok(Vec::new()),
-            // So many cannot be the fault of topics.
-            false => Err(error.into()),
-        }
+        self.report.gap(gap);
+        Ok(Vec::new())
     }
 
     /// Reads topics back to their beginning that were first seen after this position, with the derivable topics of the
