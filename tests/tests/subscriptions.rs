@@ -85,7 +85,7 @@ async fn everybody_ends_with_the_same_however_often_the_server_is_killed() {
         })
         .await;
         tokio::time::sleep(Duration::from_millis(rand::rng().random_range(0..2_500))).await;
-        town.serve.program().kill();
+        assert!(town.serve.kill(), "it was dead already");
         eprintln!("{:5.1} s: killed `serve` ({kill})", began.elapsed().as_secs_f32());
         town.until_connected(&all, kill + 1).await;
     }

@@ -111,10 +111,11 @@ impl Reporter {
         state.gaps.insert(gap.shard.clone(), gap);
     }
 
-    /// True with so many gaps that something else is wrong than single topics.
+    /// False for another gap when there are so many that something else is wrong than single topics.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.state().gaps.len() >= MAX_GAPS
+    pub fn has_room_for(&self, shard: &str) -> bool {
+        let state = self.state();
+        state.gaps.len() < MAX_GAPS || state.gaps.contains_key(shard)
     }
 
     /// The gaps that are open.

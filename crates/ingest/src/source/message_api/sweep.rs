@@ -192,7 +192,7 @@ impl Sweeper {
             return Ok(vec![second, question]);
         }
         let Some(topic) = question.topics.first() else { return Ok(Vec::new()) };
-        if self.report.is_full() {
+        if !self.report.has_room_for(&shard_of(topic)) {
             return Err(error.into());
         }
         tracing::warn!(topic, %error, "the node does not answer about a topic: this is a gap");
